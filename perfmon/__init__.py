@@ -1,0 +1,5 @@
+"""perfmon: event-driven monitoring for fleets of machines."""
+
+from importlib.metadata import version
+
+__version__ = version("perfmon")
