@@ -1,0 +1,183 @@
+"""perfmon protocol 1: JSON lines in UTF-8, one message each, told apart by their ``type``.
+
+Both ends use these definitions; decoding validates. What each message means stands in docs/reference/protocol.md.
+"""
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+import msgspec
+
+_T = TypeVar("_T")
+
+PROTOCOL = 1
+
+# A sampling round of 10,000 metrics takes about 200 kB; a longer line is broken or hostile.
+MAX_LINE = 1 << 20  # bytes
+
+# More metrics than this in one schema would not fit into MAX_LINE with their names.
+MAX_SCHEMA = 10_000
+
+MAX_LABELS = 64
+MAX_LABEL = 256  # characters, name and value each
+
+
+class _Message(msgspec.Struct, frozen=True, tag_field="type", tag=str.lower, omit_defaults=True):
+    """A line of the protocol."""
+
+
+class Hello(_Message, frozen=True):
+    """Agent, first line: who it is."""
+
+    protocol: int
+    host: str
+    agent: str = ""  # version of the agent
+    boot: str = ""  # id of the host's boot
+    instance: str = ""  # id of this run of the agent; a reconnect carries the same
+    interval: float = 0.0  # s between sampling rounds
+    labels: dict[str, str] = {}
+    platform: dict[str, str] = {}
+    token: str = ""
+
+    def record(self) -> dict[str, str]:
+        """What is kept of the host: the fields of its record in the store."""
+        return {
+            "labels": _encoder.encode(self.labels).decode(),
+            "platform": _encoder.encode(self.platform).decode(),
+            "agent": self.agent[:100],
+            "boot": self.boot[:100],
+            "interval": repr(self.interval),
+        }
+
+
+class Metrics(_Message, frozen=True):
+    """Agent: a schema, the metrics that `samples` of this id carry, in this order."""
+
+    id: int
+    names: list[str]
+
+
+class Samples(_Message, frozen=True):
+    """Agent: one sampling round."""
+
+    seq: int  # rises from one to the next
+    id: int  # of the schema
+    time: float  # s since the epoch
+    values: list[float | None]  # None where absent
+
+
+class Heartbeat(_Message, frozen=True):
+    """Agent: a sign of life, and its clock (s since the epoch). Collector: the same back, at once."""
+
+    time: float
+
+
+class Goodbye(_Message, frozen=True):
+    """Agent, last line: it leaves on purpose."""
+
+    reason: str = "stopped"  # stopped, restart, upgrade
+
+
+class Welcome(_Message, frozen=True):
+    """Collector, answer to hello: how often to show life (s), and when it counts as departed (s)."""
+
+    protocol: int
+    heartbeat: float
+    timeout: float
+
+
+class Error(_Message, frozen=True):
+    """Collector, before it closes: why."""
+
+    reason: str
+
+
+class Ack(_Message, frozen=True):
+    """Collector: every `samples` up to this seq is stored."""
+
+    seq: int
+
+
+class Refused(_Message, frozen=True):
+    """Collector: the `samples` of this seq cannot be stored, and why; sending them again would not help."""
+
+    seq: int
+    reason: str
+
+
+FromAgent = Hello | Metrics | Samples | Heartbeat | Goodbye
+FromCollector = Welcome | Error | Ack | Refused | Heartbeat
+
+
+class ProtocolError(Exception):
+    """The peer broke the protocol; `str()` is the sentence to tell it."""
+
+
+class LineBuffer:
+    """Cuts a byte stream into lines, keeping the unfinished last one."""
+
+    def __init__(self, max_line: int = MAX_LINE) -> None:
+        self._max_line = max_line
+        self._pieces: list[bytes] = []  # of the unfinished line; joined once, when it ends
+        self._size = 0
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The lines that `data` completes, without their ends and without empty ones.
+
+        Raises `ProtocolError` once a line is over the limit.
+        """
+        *lines, rest = data.split(b"\n")
+        if lines:
+            lines[0] = b"".join((*self._pieces, lines[0]))
+            self._pieces = []
+            self._size = 0
+        self._pieces.append(rest)
+        self._size += len(rest)
+        for line in lines:
+            if len(line) > self._max_line:
+                break
+            if line and not line.isspace():
+                yield line
+        else:
+            if self._size <= self._max_line:
+                return
+        raise ProtocolError(f"line over {self._max_line} bytes")
+
+
+_encoder = msgspec.json.Encoder()
+_from_agent: msgspec.json.Decoder[FromAgent] = msgspec.json.Decoder(FromAgent)
+_from_collector: msgspec.json.Decoder[FromCollector] = msgspec.json.Decoder(FromCollector)
+
+
+def encode(message: _Message) -> bytes:
+    """`message` as a line with its end."""
+    return _encoder.encode(message) + b"\n"
+
+
+def from_agent(line: bytes) -> FromAgent:
+    """What an agent sent. Raises `ProtocolError`."""
+    return _decode(_from_agent, line)
+
+
+def from_collector(line: bytes) -> FromCollector:
+    """What a collector sent. Raises `ProtocolError`."""
+    return _decode(_from_collector, line)
+
+
+def _decode(decoder: msgspec.json.Decoder[_T], line: bytes) -> _T:
+    try:
+        return decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+        # The problem may quote the line: short and printable, it is safe for a log.
+        shown = "".join(char if char.isprintable() else "?" for char in str(problem)[:200])
+        raise ProtocolError(f"bad message: {shown}") from None
+
+
+def label_problem(labels: dict[str, str]) -> str | None:
+    """Why `labels` cannot be kept, if they cannot."""
+    if len(labels) > MAX_LABELS:
+        return f"more than {MAX_LABELS} labels"
+    for name, value in labels.items():
+        if not name or len(name) > MAX_LABEL or len(value) > MAX_LABEL or not (name + value).isprintable():
+            return f"label {name[:40]!r}: names and values have at most {MAX_LABEL} printable characters"
+    return None

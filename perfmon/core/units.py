@@ -1,0 +1,48 @@
+"""The unit of a metric, by its name: those of OpenTelemetry's hostmetrics receiver and of perfmon's own.
+
+Units are written as in UCUM, as OpenTelemetry does: ``s`` seconds, ``By`` bytes, ``1`` a fraction, ``{count}``.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+UNITS: Final[Mapping[str, str]] = {
+    "perfmon.cpu.utilization": "1",
+    "perfmon.memory.utilization": "1",
+    "perfmon.paging.io": "By",
+    "perfmon.pressure.time": "s",
+    "perfmon.pressure.utilization": "1",
+    "perfmon.processes.count": "{processes}",
+    "perfmon.sensors.fan.speed": "rpm",
+    "perfmon.sensors.temperature": "Cel",
+    "system.cpu.load_average.15m": "{thread}",
+    "system.cpu.load_average.1m": "{thread}",
+    "system.cpu.load_average.5m": "{thread}",
+    "system.cpu.logical.count": "{cpu}",
+    "system.cpu.time": "s",
+    "system.cpu.utilization": "1",
+    "system.disk.io": "By",
+    "system.disk.io_time": "s",
+    "system.disk.operation_time": "s",
+    "system.disk.operations": "{operations}",
+    "system.filesystem.inodes.usage": "{inodes}",
+    "system.filesystem.usage": "By",
+    "system.filesystem.utilization": "1",
+    "system.linux.memory.available": "By",
+    "system.memory.limit": "By",
+    "system.memory.usage": "By",
+    "system.memory.utilization": "1",
+    "system.network.dropped": "{packets}",
+    "system.network.errors": "{errors}",
+    "system.network.io": "By",
+    "system.network.packets": "{packets}",
+    "system.paging.usage": "By",
+    "system.paging.utilization": "1",
+    "system.uptime": "s",
+}
+"""Exactly the metrics that `perfmon.probes` can emit, in alphabetical order."""
+
+
+def unit_of(metric: str) -> str:
+    """The unit of `metric` (with or without tags); empty for a name that is not ours."""
+    return UNITS.get(metric.partition(";")[0], "")

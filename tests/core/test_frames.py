@@ -1,0 +1,364 @@
+"""Tests for `perfmon.core.frames`."""
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from math import inf, isnan, nan
+from random import Random
+
+import numpy as np
+from hypothesis import example, given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from perfmon.core.frames import (
+    FRAME_OVERHEAD,
+    RECORD,
+    VERSION,
+    Column,
+    FormatError,
+    names_frame,
+    read_head,
+    rows_frame,
+    samples_frame,
+    tidy,
+)
+
+WINDOW = 7200
+WHERE = "pm:{web1}:raw:7200:head"
+
+Series = dict[str, dict[int, float]]  # name -> ms since the epoch -> value: what a head means, naively
+
+
+@dataclass(frozen=True)
+class Names:
+    writer: int
+    first: int
+    names: list[str]
+
+
+@dataclass(frozen=True)
+class Samples:
+    writer: int
+    records: list[tuple[int, int, float]]  # (number, offset, value)
+
+
+@dataclass(frozen=True)
+class Rows:
+    writer: int
+    first: int
+    columns: int
+    rounds: list[tuple[int, list[float]]]  # (offset, values)
+
+
+Frame = Names | Samples | Rows
+
+
+def encoded(frame: Frame) -> bytes:
+    match frame:
+        case Names(writer, first, names):
+            return names_frame(writer, first, names)
+        case Samples(writer, records):
+            return samples_frame(writer, np.array(records, RECORD).tobytes())
+        case Rows(writer, first, columns, rounds):
+            values = [value for _, row in rounds for value in row]
+            return rows_frame(
+                writer, first, columns, [offset for offset, _ in rounds], struct.pack(f"<{len(values)}d", *values)
+            )
+
+
+def head_of(frames: Sequence[Frame]) -> bytes:
+    return b"".join(map(encoded, frames))
+
+
+def meant(frames: Sequence[Frame]) -> Series:
+    """The naive reading of a head: sample by sample into dictionaries, in the order of the log."""
+    names = {
+        (frame.writer, number): name
+        for frame in frames
+        if isinstance(frame, Names)
+        for number, name in enumerate(frame.names, frame.first)
+    }
+    series: Series = {}
+    for frame in frames:
+        if isinstance(frame, Samples):
+            records = frame.records
+        elif isinstance(frame, Rows):
+            records = [
+                (number, offset, value)
+                for offset, values in frame.rounds
+                for number, value in enumerate(values, frame.first)
+            ]
+        else:
+            continue
+        for number, offset, value in records:
+            if not isnan(value):
+                series.setdefault(names[frame.writer, number], {})[WINDOW * 1000 + offset] = value
+    return series
+
+
+def as_series(columns: dict[str, Column]) -> Series:
+    """Columns as dictionaries; proves on the way that times ascend without repetition."""
+    series = {}
+    for name, column in columns.items():
+        times = column.times.tolist()
+        assert times == sorted(set(times)), f"times of {name} do not ascend"
+        series[name] = dict(zip(times, column.values.tolist(), strict=True))
+    return series
+
+
+METRICS = ("a", "b", "c.d", "c.d;tag=1", "c.d;tag=2", "ü", "name with = signs")
+
+# Few different ones, so that samples meet each other; and the last an offset can be.
+offsets = st.integers(0, 8) | st.sampled_from([3_599_999, 2**32 - 1])
+values = st.floats(allow_nan=False) | st.integers(0, 3).map(float)
+absent_or_values = values | st.just(nan)
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> list[Frame]:
+    """Heads written by up to three writers that know nothing of each other, names at any place."""
+    frames: list[Frame] = []
+    for writer in draw(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=3, unique=True)):
+        names = draw(st.lists(st.sampled_from(METRICS), min_size=1, max_size=len(METRICS), unique=True))
+        cut = draw(st.integers(1, len(names)))
+        frames += [Names(writer, first, part) for first, part in ((0, names[:cut]), (cut, names[cut:])) if part]
+        numbers = st.integers(0, len(names) - 1)
+        samples = st.builds(
+            Samples, st.just(writer), st.lists(st.tuples(numbers, offsets, values), min_size=1, max_size=6)
+        )
+
+        @st.composite
+        def rows(draw: st.DrawFn, writer: int = writer, known: int = len(names)) -> Rows:
+            first = draw(st.integers(0, known - 1))
+            columns = draw(st.integers(1, known - first))
+            row = st.lists(absent_or_values, min_size=columns, max_size=columns)
+            return Rows(writer, first, columns, draw(st.lists(st.tuples(offsets, row), max_size=4)))
+
+        frames += draw(st.lists(samples | rows(), max_size=6))
+    return draw(st.permutations(frames))
+
+
+LOG: list[Frame] = [
+    Names(1, 0, ["a", "b"]),
+    Names(0xFFFFFFFF, 0, ["b", "c"]),
+    Samples(1, [(0, 1000, 1.0), (1, 1000, 2.0)]),
+    Rows(1, 0, 2, [(2000, [3.0, nan]), (3000, [4.0, 5.0])]),
+    Rows(0xFFFFFFFF, 1, 1, [(2000, [6.0])]),
+    Names(1, 2, ["d"]),
+    Samples(1, [(2, 0, 7.0)]),
+    Samples(0xFFFFFFFF, [(0, 1000, 8.0)]),
+]
+
+
+class LayoutTests(SynchronousTestCase):
+    """The bytes, for a head outlives the perfmon that wrote it."""
+
+    def test_names(self) -> None:
+        """A names frame is its header, the first number and the names."""
+        self.assertEqual(
+            names_frame(0x01020304, 5, ["a", "ü"]),
+            b"N\x01\0\0" + b"\x04\x03\x02\x01" + b"\x08\0\0\0" + b"\x05\0\0\0" + b"a\n\xc3\xbc",
+        )
+
+    def test_samples(self) -> None:
+        """A samples frame is its header and 16 bytes a sample."""
+        records = np.array([(1, 2, 1.0)], RECORD).tobytes()
+        self.assertEqual(records, b"\x01\0\0\0" + b"\x02\0\0\0" + b"\0\0\0\0\0\0\xf0\x3f")
+        self.assertEqual(samples_frame(7, records), b"S\x01\0\0" + b"\x07\0\0\0" + b"\x10\0\0\0" + records)
+
+    def test_rows(self) -> None:
+        """A rows frame is its header, the first number, the columns, the offsets and the values."""
+        data = struct.pack("<4d", 1.0, 2.0, 3.0, 4.0)
+        self.assertEqual(
+            rows_frame(7, 3, 2, [10, 11], data),
+            b"R\x01\0\0\x07\0\0\0\x30\0\0\0\x03\0\0\0\x02\0\0\0\x0a\0\0\0\x0b\0\0\0" + data,
+        )
+
+    def test_overhead(self) -> None:
+        """`FRAME_OVERHEAD` is what a frame adds to its samples."""
+        self.assertEqual(len(samples_frame(7, b"")), FRAME_OVERHEAD)
+
+
+class ReadHeadTests(SynchronousTestCase):
+    def test_known(self) -> None:
+        """Two writers' frames are read together: of a repeated sample the last wins, NaN is absent."""
+        found = as_series(read_head(head_of(LOG), WINDOW, WHERE))
+        self.assertEqual(
+            found,
+            {
+                "a": {7_201_000: 1.0, 7_202_000: 3.0, 7_203_000: 4.0},
+                "b": {7_201_000: 8.0, 7_203_000: 5.0},
+                "c": {7_202_000: 6.0},
+                "d": {7_200_000: 7.0},
+            },
+        )
+
+    def test_empty(self) -> None:
+        """An empty head has no series, and neither has one of names alone."""
+        self.assertEqual(read_head(b"", WINDOW, WHERE), {})
+        self.assertEqual(read_head(names_frame(1, 0, ["a"]), WINDOW, WHERE), {})
+
+    def test_types(self) -> None:
+        """Columns are int64 milliseconds and float64 values."""
+        for column in read_head(head_of(LOG), WINDOW, WHERE).values():
+            self.assertEqual((column.times.dtype, column.values.dtype), (np.int64, np.float64))
+
+    @given(logs())
+    def test_round_trip(self, frames: list[Frame]) -> None:
+        """What is read is what was written, whoever wrote it, in whatever frames."""
+        self.assertEqual(as_series(read_head(head_of(frames), WINDOW, WHERE)), meant(frames))
+
+    @given(logs(), st.sets(st.sampled_from(METRICS)))
+    def test_wanted(self, frames: list[Frame], wanted: set[str]) -> None:
+        """A filter takes series away and changes none."""
+        found = as_series(read_head(head_of(frames), WINDOW, WHERE, wanted.__contains__))
+        self.assertEqual(found, {name: samples for name, samples in meant(frames).items() if name in wanted})
+
+    @given(logs())
+    def test_twice(self, frames: list[Frame]) -> None:
+        """A head that was stored twice over means the same."""
+        self.assertEqual(as_series(read_head(head_of([*frames, *frames]), WINDOW, WHERE)), meant(frames))
+
+    def test_numbers_belong_to_their_writer(self) -> None:
+        """One number of two writers is two metrics."""
+        frames: list[Frame] = [
+            Names(1, 0, ["a"]),
+            Names(2, 0, ["b"]),
+            Samples(1, [(0, 0, 1.0)]),
+            Samples(2, [(0, 0, 2.0)]),
+        ]
+        self.assertEqual(as_series(read_head(head_of(frames), 0, WHERE)), {"a": {0: 1.0}, "b": {0: 2.0}})
+
+    def test_absent_does_not_win(self) -> None:
+        """A value is not overwritten by a later absence, and infinity is a value."""
+        frames: list[Frame] = [Names(1, 0, ["a"]), Rows(1, 0, 1, [(5, [inf]), (6, [nan]), (5, [nan])])]
+        self.assertEqual(as_series(read_head(head_of(frames), 0, WHERE)), {"a": {5: inf}})
+
+
+class RefusalTests(SynchronousTestCase):
+    def assert_refused(self, head: bytes, *shown: str) -> None:
+        with self.assertRaises(FormatError) as caught:
+            read_head(head, WINDOW, WHERE)
+        for part in (WHERE, *shown):
+            self.assertIn(part, str(caught.exception))
+
+    def test_every_cut(self) -> None:
+        """A head cut between frames is read as far as it goes; one cut anywhere else is refused, with its name."""
+        head = head_of(LOG)
+        borders = dict(zip(accumulate(len(encoded(frame)) for frame in LOG), range(1, len(LOG) + 1), strict=True))
+        for cut in range(1, len(head) + 1):
+            if cut in borders:
+                self.assertEqual(as_series(read_head(head[:cut], WINDOW, WHERE)), meant(LOG[: borders[cut]]))
+            else:
+                self.assert_refused(head[:cut], "cut off")
+
+    @given(logs(), st.data())
+    def test_any_cut(self, frames: list[Frame], data: st.DataObject) -> None:
+        """A cut inside a frame is always refused, whatever stands before it."""
+        head = head_of(frames)
+        borders = {0, *accumulate(len(encoded(frame)) for frame in frames)}
+        cut = data.draw(st.integers(1, len(head) - 1).filter(lambda cut: cut not in borders))
+        self.assert_refused(head[:cut], "cut off")
+
+    def test_place(self) -> None:
+        """A refusal says at which byte the trouble begins."""
+        first = names_frame(1, 0, ["a"])
+        self.assert_refused(first + b"N", f"header at byte {len(first)}")
+        self.assert_refused(first + names_frame(1, 1, ["b"])[:-1], f"frame at byte {len(first)}")
+
+    def test_version(self) -> None:
+        """A frame of another version is refused with both versions named."""
+        head = bytearray(names_frame(1, 0, ["a"]) * 2)
+        for version in (0, VERSION + 1, 255):
+            head[len(head) // 2 + 1] = version
+            self.assert_refused(bytes(head), f"version {version} at byte {len(head) // 2}", f"reads version {VERSION}")
+
+    def test_kind(self) -> None:
+        """A frame of an unknown kind is refused."""
+        for kind in (0, ord("n"), ord("X"), 255):
+            frame = bytearray(samples_frame(1, np.array([(0, 0, 1.0)], RECORD).tobytes()))
+            frame[0] = kind
+            self.assert_refused(names_frame(1, 0, ["a"]) + bytes(frame), f"kind {kind}")
+
+    def test_undeclared(self) -> None:
+        """A sample of a number that nobody declared is refused: its number and its writer are told."""
+        logs: list[list[Frame]] = [
+            [Samples(0xAB, [(1, 0, 1.0)])],
+            [Names(0xAB, 0, ["a"]), Samples(0xAB, [(1, 0, 1.0)])],
+            [Names(0xAC, 0, ["a", "b"]), Samples(0xAB, [(1, 0, 1.0)])],
+            [Names(0xAB, 0, ["a"]), Rows(0xAB, 0, 2, [(0, [1.0, 2.0])])],
+            [Names(0xAB, 2, ["a"]), Rows(0xAB, 1, 2, [(0, [1.0, 2.0])])],
+        ]
+        for frames in logs:
+            self.assert_refused(head_of(frames), "number 1 of writer 000000ab is not declared")
+
+    def test_lengths(self) -> None:
+        """A body whose length does not fit its kind is refused."""
+        names = names_frame(1, 0, ["a"])
+        record = np.array([(0, 0, 1.0)], RECORD).tobytes()
+        for frame in (
+            samples_frame(1, b""),
+            samples_frame(1, record[:-1]),
+            samples_frame(1, record + b"\0"),
+            rows_frame(1, 0, 0, [], b""),
+            rows_frame(1, 0, 0, [1], b""),
+            rows_frame(1, 0, 1, [1], b""),
+            rows_frame(1, 0, 1, [1], b"\0" * 9),
+            rows_frame(1, 0, 1, [1, 2], b"\0" * 8),
+        ):
+            self.assert_refused(names + frame, "makes no sense")
+
+    def test_names(self) -> None:
+        """A names frame without its number, or that is not UTF-8, is refused."""
+        header = struct.Struct("<BBHII")
+        for body in (b"", b"\0\0\0", b"\0\0\0\0\xff", b"\0\0\0\0a\n\xc3"):
+            self.assert_refused(header.pack(ord("N"), VERSION, 0, 1, len(body)) + body, "names frame")
+
+    @given(st.binary(max_size=60))
+    @example(b"R\x01\0\0" + b"\0\0\0\0" + b"\x08\0\0\0" + b"\0\0\0\0\xff\xff\xff\xff")
+    def test_any_bytes(self, head: bytes) -> None:
+        """No bytes fail with anything but `FormatError`."""
+        try:
+            read_head(head, WINDOW, WHERE)
+        except FormatError as problem:
+            self.assertIn(WHERE, str(problem))
+
+    @given(logs(), st.data())
+    def test_any_damage(self, frames: list[Frame], data: st.DataObject) -> None:
+        """A head with a few bytes changed is read, or refused with `FormatError`."""
+        head = bytearray(head_of(frames))
+        for place, byte in data.draw(
+            st.lists(st.tuples(st.integers(0, len(head) - 1), st.integers(0, 255)), max_size=3)
+        ):
+            head[place] = byte
+        try:
+            as_series(read_head(bytes(head), WINDOW, WHERE))
+        except FormatError as problem:
+            self.assertIn(WHERE, str(problem))
+
+
+class TidyTests(SynchronousTestCase):
+    @given(st.lists(st.tuples(st.integers(-3, 6), st.floats(allow_nan=True)), max_size=12))
+    def test_against_a_dictionary(self, samples: list[tuple[int, float]]) -> None:
+        """Samples in the order of writing become a column: sorted, the last of a time, no absent ones."""
+        column = tidy(
+            np.array([time for time, _ in samples], np.int64), np.array([value for _, value in samples], np.float64)
+        )
+        model = {time: value for time, value in samples if not isnan(value)}
+        self.assertEqual(list(zip(column.times.tolist(), column.values.tolist(), strict=True)), sorted(model.items()))
+
+    def test_many(self) -> None:
+        """The order of writing counts among many samples, too (a sort that is not stable shows only then)."""
+        random = Random(1)
+        samples = [(random.randrange(500), float(i)) for i in range(5000)]
+        column = tidy(np.array([time for time, _ in samples]), np.array([value for _, value in samples]))
+        self.assertEqual(dict(zip(column.times.tolist(), column.values.tolist(), strict=True)), dict(samples))
+
+    def test_tidy_already(self) -> None:
+        """A column in order is handed through without a copy."""
+        times, values = np.array([1, 2, 5], np.int64), np.array([1.0, 2.0, 3.0])
+        column = tidy(times, values)
+        self.assertIs(column.times, times)
+        self.assertIs(column.values, values)
