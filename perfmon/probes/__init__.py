@@ -1,0 +1,1 @@
+"""psutil -> samples: plain functions, one module for each part of a machine."""
