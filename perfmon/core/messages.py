@@ -42,6 +42,7 @@ class Hello(_Message, frozen=True):
     def record(self) -> dict[str, str]:
         """What is kept of the host: the fields of its record in the store."""
         return {
+            "kind": "agent",
             "labels": _encoder.encode(self.labels).decode(),
             "platform": _encoder.encode(self.platform).decode(),
             "agent": self.agent[:100],

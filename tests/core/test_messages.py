@@ -310,7 +310,7 @@ class HostileTests(SynchronousTestCase):
         """No bytes fail with anything but `ProtocolError`."""
         self.decoded(line)
 
-    @settings(max_examples=200)
+    @settings(max_examples=100)
     @given(
         st.dictionaries(
             st.sampled_from(["seq", "id", "time", "values", "names", "host", "protocol", "labels", "reason", "x"]),
