@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perfmon.core.frames import Column, tidy
+from perfmon.core.tiers import DAY
 
 Floats = NDArray[np.float64]
 Starts = NDArray[np.intp]
@@ -124,6 +125,9 @@ MAX_POINTS = 1_000_000
 # Finer than the store's own unit of time makes no sense.
 MIN_STEP = 0.001  # s
 
+# Nothing is kept longer.
+MAX_STEP = 400 * DAY  # s
+
 
 class BadQuery(ValueError):
     """A question that cannot be answered; `str()` says how to ask it instead."""
@@ -146,8 +150,8 @@ class Query:
         if not self.start < self.stop:
             raise BadQuery("from must be before until")
         if self.step is not None:
-            if not self.step >= MIN_STEP:
-                raise BadQuery(f"step must be at least {MIN_STEP} s")
+            if not MIN_STEP <= self.step <= MAX_STEP:
+                raise BadQuery(f"step must be {MIN_STEP} s to {MAX_STEP // DAY} days")
             if (self.stop - self.start) / self.step > MAX_POINTS:
                 raise BadQuery(f"more than {MAX_POINTS:,} points a series: ask for a larger step or a shorter range")
 
