@@ -46,7 +46,7 @@ class ConfigurableOptions(usage.Options):
         try:
             with open(path, "rb") as file:
                 table = tomllib.load(file)
-        except (OSError, tomllib.TOMLDecodeError) as problem:
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
             raise usage.UsageError(f"--config {path}: {problem}") from None
         words: list[str] = []
         for name, value in table.items():

@@ -6,13 +6,16 @@ nothing but the head is needed to read it. All integers and floats are little-en
 
     frame    kind u8 | version u8 | 0 u16 | writer u32 | length u32 | body (length bytes)
 
+    head     identity (8 bytes)
     names    first u32 | names, UTF-8, separated by newlines: they get the numbers first, first + 1, ...
     samples  records (number u32 | offset u32 | value f64)
     rows     first u32 | columns u32 | records (offset u32) | records (value f64 x columns)
 
 An offset is in milliseconds since the start of the window. A row is one sampling round: its values belong to
 the numbers first, first + 1, ...; NaN means absent, and is never stored as a value. Names may follow the
-samples that use them. A sample repeated (same metric, same time) counts once: the last one in the log wins
+samples that use them; samples whose number is declared nowhere are skipped: such an append was never confirmed
+(see `heads.confirm`). The head frame comes first; it tells a head from a later one of the same key, which has
+lost what the first was told. A sample repeated (same metric, same time) counts once: the last one in the log wins
 (so a writer keeps to one number for a metric in its samples frames, and names no metric twice in one row).
 """
 
@@ -26,6 +29,7 @@ from numpy.typing import NDArray
 
 VERSION = 1
 
+HEAD = ord("H")
 NAMES = ord("N")
 SAMPLES = ord("S")
 ROWS = ord("R")
@@ -45,6 +49,11 @@ class FormatError(Exception):
 
 def _frame(kind: int, writer: int, body: bytes) -> bytes:
     return _FRAME.pack(kind, VERSION, 0, writer, len(body)) + body
+
+
+def head_frame(identity: bytes) -> bytes:
+    """The first frame of a head; `identity` is 8 bytes that no other head has (drawn at random)."""
+    return _frame(HEAD, 0, identity)
 
 
 def names_frame(writer: int, first: int, names: Iterable[str]) -> bytes:
@@ -133,36 +142,30 @@ def read_head(head: bytes, window: int, where: str, wanted: Callable[[str], bool
     `window` is the start of its window (s since the epoch), `where` names it in a `FormatError`.
     """
     frames = list(_split(head, where))
-    gathers: dict[tuple[int, int], _Gather | None] = {}  # (writer, number) -> None where not wanted
+    gathers: dict[tuple[int, int], _Gather] = {}  # by (writer, number), those that are wanted
     by_name: dict[str, _Gather] = {}
     for kind, writer, body in frames:
         if kind == NAMES:
             for number, name in _declared(body, where):
-                keep = wanted is None or wanted(name)
-                gathers[writer, number] = by_name.setdefault(name, _Gather()) if keep else None
-
-    def gather(writer: int, number: int) -> _Gather | None:
-        try:
-            return gathers[writer, number]
-        except KeyError:
-            raise FormatError(f"{where}: number {number} of writer {writer:08x} is not declared") from None
+                if wanted is None or wanted(name):
+                    gathers[writer, number] = by_name.setdefault(name, _Gather())
 
     # Frames alike that follow each other are read as one array: the order of the log is kept,
     # and a head of a thousand sampling rounds costs a few numpy calls a column, not a thousand.
-    data = (frame for frame in frames if frame[0] != NAMES)
+    data = (frame for frame in frames if frame[0] not in (HEAD, NAMES))
     for (kind, writer, first, columns), run in groupby(data, key=lambda frame: _like(frame, where)):
         bodies = [body for _, _, body in run]
         if kind == ROWS:
             offsets, table = _rows(bodies, columns)
             for column in range(columns):
-                piece = gather(writer, first + column)
+                piece = gathers.get((writer, first + column))
                 if piece is not None:
                     piece.add(offsets, table[:, column])
         else:
             records = np.frombuffer(b"".join(bodies), RECORD)
             records = records[np.argsort(records["number"], kind="stable")]
             for part in np.split(records, np.flatnonzero(np.diff(records["number"])) + 1):
-                piece = gather(writer, int(part["number"][0]))
+                piece = gathers.get((writer, int(part["number"][0])))
                 if piece is not None:
                     piece.add(part["offset"], part["value"])
 
@@ -183,7 +186,7 @@ def _declared(body: memoryview, where: str) -> Iterator[tuple[int, str]]:
 def _like(frame: tuple[int, int, memoryview], where: str) -> tuple[int, int, int, int]:
     """What frames must have in common to be read as one: (kind, writer, first, columns)."""
     kind, writer, body = frame
-    if kind == ROWS and len(body) >= _ROWS.size:
+    if kind == ROWS and len(body) > _ROWS.size:
         first, columns = _ROWS.unpack_from(body)
         if columns and (len(body) - _ROWS.size) % (4 + 8 * columns) == 0:
             return kind, writer, first, columns

@@ -107,17 +107,17 @@ def _by_head(batch: Columns, tier: Tier) -> Iterator[tuple[HostLog, int, bytes, 
         yield batch.numbering.logs[place], window, data[start:stop], upto
 
 
-def confirm(writes: Sequence[HeadWrite], lengths: Sequence[int]) -> list[HeadWrite]:
-    """Takes the length of each head after its append; returns the writes that must follow at once.
+def confirm(writes: Sequence[HeadWrite], identities: Sequence[bytes]) -> list[HeadWrite]:
+    """Takes the identity of each head that was appended to; returns the writes that must follow at once.
 
-    A head that is shorter than this writer knew it was replaced (expired, flushed, sealed): the names that
+    A head of another identity than this writer knew has replaced it (expired, flushed, sealed): the names that
     earlier appends declared are gone, so all are declared again before the samples count as stored.
     """
     again = []
-    for write, length in zip(writes, lengths, strict=True):
+    for write, identity in zip(writes, identities, strict=True):
         state = write.state
-        replaced = length < state.length + len(write.data) and state.declared
-        state.declared, state.length = write.declares, length
+        replaced = state.declared and identity != state.identity
+        state.declared, state.identity = write.declares, identity
         if replaced:
             log = write.log
             data = names_frame(log.writer, 0, log.names)

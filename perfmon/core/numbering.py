@@ -24,7 +24,7 @@ class HeadState:
     """What this writer knows of one head in the store."""
 
     declared: int = 0  # names 0..declared-1 stand in it
-    length: int = 0  # bytes, at least
+    identity: bytes = b""  # what tells it from another of the same key
 
 
 @dataclass(frozen=True, slots=True)

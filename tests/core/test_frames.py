@@ -18,6 +18,7 @@ from perfmon.core.frames import (
     VERSION,
     Column,
     FormatError,
+    head_frame,
     names_frame,
     read_head,
     rows_frame,
@@ -134,7 +135,7 @@ def logs(draw: st.DrawFn) -> list[Frame]:
             first = draw(st.integers(0, known - 1))
             columns = draw(st.integers(1, known - first))
             row = st.lists(absent_or_values, min_size=columns, max_size=columns)
-            return Rows(writer, first, columns, draw(st.lists(st.tuples(offsets, row), max_size=4)))
+            return Rows(writer, first, columns, draw(st.lists(st.tuples(offsets, row), min_size=1, max_size=4)))
 
         frames += draw(st.lists(samples | rows(), max_size=6))
     return draw(st.permutations(frames))
@@ -282,17 +283,33 @@ class RefusalTests(SynchronousTestCase):
             frame[0] = kind
             self.assert_refused(names_frame(1, 0, ["a"]) + bytes(frame), f"kind {kind}")
 
+    def test_no_rounds(self) -> None:
+        """A rows frame without a round is refused: any number of columns would fit it."""
+        for columns in (1, 2**32 - 1):
+            self.assert_refused(rows_frame(1, 0, columns, [], b""), "kind 82 and 8 bytes")
+
     def test_undeclared(self) -> None:
-        """A sample of a number that nobody declared is refused: its number and its writer are told."""
-        logs: list[list[Frame]] = [
-            [Samples(0xAB, [(1, 0, 1.0)])],
-            [Names(0xAB, 0, ["a"]), Samples(0xAB, [(1, 0, 1.0)])],
-            [Names(0xAC, 0, ["a", "b"]), Samples(0xAB, [(1, 0, 1.0)])],
-            [Names(0xAB, 0, ["a"]), Rows(0xAB, 0, 2, [(0, [1.0, 2.0])])],
-            [Names(0xAB, 2, ["a"]), Rows(0xAB, 1, 2, [(0, [1.0, 2.0])])],
+        """Samples of a number that nobody declared are skipped, and no others: their append was never confirmed."""
+        logs: list[tuple[list[Frame], dict[str, float]]] = [
+            ([Samples(0xAB, [(1, 0, 1.0)])], {}),
+            ([Names(0xAB, 0, ["a"]), Samples(0xAB, [(1, 0, 1.0), (0, 0, 2.0)])], {"a": 2.0}),
+            ([Names(0xAC, 0, ["a", "b"]), Samples(0xAB, [(1, 0, 1.0)])], {}),
+            ([Names(0xAB, 0, ["a"]), Rows(0xAB, 0, 2, [(0, [1.0, 2.0])])], {"a": 1.0}),
+            ([Names(0xAB, 2, ["a"]), Rows(0xAB, 1, 2, [(0, [1.0, 2.0])])], {"a": 2.0}),
         ]
-        for frames in logs:
-            self.assert_refused(head_of(frames), "number 1 of writer 000000ab is not declared")
+        for frames, expected in logs:
+            found = read_head(head_of(frames), 0, "x")
+            self.assertEqual(
+                {name: column.values.tolist() for name, column in found.items()},
+                {name: [value] for name, value in expected.items()},
+            )
+
+    def test_head_frame(self) -> None:
+        """The head frame that a head begins with says nothing of its samples."""
+        frames: list[Frame] = [Names(1, 0, ["a"]), Samples(1, [(0, 0, 1.0)])]
+        head = head_frame(b"identity") + head_of(frames)
+        self.assertEqual(head[12:20], b"identity")
+        self.assertEqual(read_head(head, 0, "x")["a"].values.tolist(), [1.0])
 
     def test_lengths(self) -> None:
         """A body whose length does not fit its kind is refused."""

@@ -99,7 +99,7 @@ class HostLogHeadTests(SynchronousTestCase):
         """The state of a head is the same object until it is pushed out."""
         log = HostLog("web1", WRITER)
         state = log.head(3600)
-        self.assertEqual((state.declared, state.length), (0, 0))
+        self.assertEqual((state.declared, state.identity), (0, b""))
         self.assertIs(log.head(3600), state)
 
     def test_the_newest_are_kept(self) -> None:
