@@ -1,0 +1,319 @@
+"""Tests for `perfmon.storage.store`, on real servers."""
+
+import time
+
+from perfmon.core.frames import head_frame
+from perfmon.core.heads import HeadWrite
+from perfmon.core.numbering import HeadState, HostLog
+from perfmon.core.presence import State
+from perfmon.core.tiers import RAW, HeadName
+from perfmon.storage import keys
+from perfmon.storage.store import (
+    APPEND_CHUNK,
+    DESCRIBE_CHUNK,
+    MAX_EVENTS,
+    META_TTL,
+    READ_CHUNK,
+    RECORDS_CHUNK,
+    Event,
+    HostRecord,
+    StoreUnavailable,
+)
+from tests.programs import STORE_SERVERS
+from tests.valkey import StoreCase
+from tests.waiting import until
+
+NOW = float(int(time.time()))  # the server's own clock decides when a key expires
+WINDOW = RAW.window_of(int(NOW) * 1000)
+HOSTS = [f"h{number}" for number in range(1_000)]
+
+
+def name(host: str, window: int = WINDOW) -> HeadName:
+    return HeadName(host, RAW.name, window)
+
+
+def write(host: str, data: bytes, window: int = WINDOW) -> HeadWrite:
+    """An append to the head of `host`."""
+    return HeadWrite(name(host, window), data, RAW.expires_at(window), HostLog(host, 1), HeadState(), 0)
+
+
+class StoreTests(StoreCase):
+    def ttls(self) -> dict[str, int]:
+        """The time to live (s) of every key in the store, -1 where there is none."""
+        found = self.server("KEYS", "*")
+        return {key.decode(): self.server("TTL", key) for key in found}
+
+    async def test_append(self) -> None:
+        """A head is its frame and what was appended to it; an append returns the identity of each."""
+        store = await self.connected()
+        a, b = await store.append([write("a", b"one"), write("b", b"x")])
+        self.assertEqual(await store.append([write("b", b"yz"), write("a", b"-two")]), [b, a])
+        self.assertEqual(await store.append([]), [])
+        heads = await store.heads([name("b"), name("c"), name("a")])
+        self.assertEqual(heads, [head_frame(b) + b"xyz", None, head_frame(a) + b"one-two"])
+        self.server("DEL", keys.head(name("a")))
+        (again,) = await store.append([write("a", b"three")])
+        self.assertNotEqual(again, a)
+        self.assertEqual(await store.heads([]), [])
+
+    async def test_windows_are_apart(self) -> None:
+        """Each window of a host is a head of its own."""
+        store = await self.connected()
+        before = WINDOW - RAW.window
+        await store.append([write("a", b"now"), write("a", b"before", before)])
+        found = await store.heads([name("a", before), name("a")])
+        self.assertEqual([head and head[20:] for head in found], [b"before", b"now"])
+
+    async def test_binary(self) -> None:
+        """Bytes come back as they were, also those that look like numbers."""
+        store = await self.connected()
+        for data in (b"007", b"1.50", b"-1", b"$5\r\n", bytes(range(256)), b"\0" * 70_000):
+            self.server("FLUSHALL")
+            for _ in range(2):
+                (identity,) = await store.append([write("a", data)])
+            self.assertEqual(await store.heads([name("a")]), [head_frame(identity) + data + data])
+
+    async def test_many(self) -> None:
+        """More heads than fit one call are written and read, in their order."""
+        store = await self.connected()
+        count = APPEND_CHUNK + 1
+        hosts = [f"h{number}" for number in range(count)]
+        identities = await store.append([write(host, host.encode()) for host in hosts])
+        self.assertEqual(len(identities), count)
+        self.assertEqual(self.server("DBSIZE"), count)
+        asked = hosts[-READ_CHUNK - 1 :]
+        found = await store.heads([name(host) for host in asked])
+        self.assertEqual([head and head[20:] for head in found], [host.encode() for host in asked])
+
+    async def test_expiry_of_heads(self) -> None:
+        """A head expires when its window has been kept long enough, whatever is appended later."""
+        store = await self.connected()
+        old = WINDOW - RAW.window
+        for data in (b"one", b"two"):
+            await store.append([write("a", data), write("a", data, old)])
+            for window in (old, WINDOW):
+                expires_at = self.server("EXPIRETIME", keys.head(name("a", window)))
+                self.assertEqual(expires_at, window + RAW.window + RAW.retention)
+
+    async def test_every_key_expires(self) -> None:
+        """Whatever is written, every key has a time to live, which each write of hosts and events renews."""
+        store = await self.connected()
+        for _ in range(2):
+            await store.append([write("a", b"one"), write("b", b"two")])
+            await store.describe({"a": {"kind": "agent"}, "c": {"kind": "sender"}})
+            await store.sign({"a": NOW, "b": NOW})
+            await store.change({"a": NOW, "d": NOW}, State.UP, NOW)
+            await store.change({"a": NOW}, State.DEPARTED, NOW, "timeout")
+            found = self.ttls()
+            expected = {keys.head(name(host)) for host in "ab"} | {keys.meta(host) for host in "acd"}
+            self.assertEqual(found.keys(), expected | {keys.HOSTS, keys.PRESENT, keys.EVENTS})
+            for key, left in found.items():
+                self.assertGreater(left, 0, key)
+            for key in (keys.HOSTS, keys.EVENTS, keys.meta("a"), keys.meta("c")):
+                self.assertGreater(found[key], META_TTL - 3600, key)
+                self.server("EXPIRE", key, 60)
+
+    async def test_sign(self) -> None:
+        """The latest sign of a host counts, in whatever order signs are told of."""
+        store = await self.connected()
+        await store.sign({"a": NOW, "b": NOW + 0.125})
+        await store.sign({"a": NOW - 5, "b": NOW + 7.0625})
+        await store.sign({})
+        self.assertEqual(
+            await store.hosts(["a", "b"]),
+            [HostRecord("a", NOW, True, {}), HostRecord("b", NOW + 7.0625, True, {})],
+        )
+        self.assertEqual(await store.host_names(), ["a", "b"])
+
+    async def test_old_hosts_are_forgotten(self) -> None:
+        """A host that gave no sign for as long as anything is kept is known no longer."""
+        store = await self.connected()
+        await store.sign({"old": NOW - META_TTL - 1, "a": NOW - META_TTL + 60})
+        await store.sign({"b": NOW})
+        self.assertEqual(await store.host_names(), ["a", "b"])
+
+    async def test_describe(self) -> None:
+        """Fields of hosts are set one by one; those that are not named stay."""
+        store = await self.connected()
+        await store.sign({"a": NOW})
+        await store.describe({"a": {"kind": "agent", "labels": '{"rack":"7"}'}, "b": {"kind": "sender"}})
+        await store.describe({"a": {"labels": "{}", "note": "grüße\n\x00"}})
+        await store.describe({})
+        meta = {"kind": "agent", "labels": "{}", "note": "grüße\n\x00"}
+        self.assertEqual(await store.hosts(["a", "b", "c"]), [HostRecord("a", NOW, True, meta)])
+
+    async def test_many_hosts(self) -> None:
+        """More hosts than fit one call are described and read, in their order."""
+        store = await self.connected()
+        count = max(RECORDS_CHUNK, DESCRIBE_CHUNK) + 1
+        hosts = [f"h{number}" for number in range(count)]
+        await store.sign(dict.fromkeys(hosts, NOW))
+        await store.describe({host: {"agent": host} for host in hosts})
+        records = await store.hosts(hosts)
+        self.assertEqual(records, [HostRecord(host, NOW, True, {"agent": host}) for host in hosts])
+        self.assertEqual(sorted(await store.host_names()), sorted(hosts))
+
+    async def test_change(self) -> None:
+        """A change is kept with the host and told of as an event; the hosts that changed are returned."""
+        store = await self.connected()
+        await store.sign({"a": NOW, "b": NOW})
+        self.assertEqual(await store.change({"a": NOW, "b": NOW}, State.UP, NOW + 0.5), ["a", "b"])
+        self.assertEqual(await store.change({"b": NOW}, State.LEFT, NOW + 60.25, "stopped"), ["b"])
+        self.assertEqual(
+            await store.hosts(["a", "b"]),
+            [
+                HostRecord("a", NOW, True, {"state": "up", "since": repr(NOW + 0.5), "reason": ""}),
+                HostRecord("b", NOW, False, {"state": "left", "since": repr(NOW + 60.25), "reason": "stopped"}),
+            ],
+        )
+        arrived, left = await store.events("0", 10)
+        self.assertEqual(arrived, Event("up", ["a", "b"], NOW + 0.5, "", arrived.id))
+        self.assertEqual(left, Event("left", ["b"], NOW + 60.25, "stopped", left.id))
+
+    async def test_same_state(self) -> None:
+        """A host that is in the state already is left as it is, and no event tells of it."""
+        store = await self.connected()
+        await store.sign({"a": NOW, "b": NOW})
+        await store.change({"a": NOW}, State.UP, NOW)
+        self.assertEqual(await store.change({"a": NOW}, State.UP, NOW + 60), [])
+        self.assertEqual(await store.change({"a": NOW, "b": NOW}, State.UP, NOW + 90), ["b"])
+        self.assertEqual([event.hosts for event in await store.events("0", 10)], [["a"], ["b"]])
+        self.assertEqual((await store.hosts(["a"]))[0].meta["since"], repr(NOW))
+
+    async def test_changes_that_end_presence(self) -> None:
+        """A host that is late is present still; one that departed, left or fell silent is not."""
+        store = await self.connected()
+        for state, present in (
+            (State.LATE, True),
+            (State.DEPARTED, False),
+            (State.LEFT, False),
+            (State.SILENT, False),
+        ):
+            await store.sign({"a": NOW})
+            await store.change({"a": NOW}, State.UP, NOW)
+            self.assertEqual(await store.change({"a": NOW}, state, NOW + 30), ["a"])
+            self.assertEqual([record.present for record in await store.hosts(["a"])], [present], state)
+
+    async def test_sign_elsewhere(self) -> None:
+        """A host that another collector has heard from since keeps its state, and no event tells of it."""
+        store, other = await self.connected(), await self.connected()
+        await store.sign({"a": NOW, "b": NOW})
+        await store.change({"a": NOW, "b": NOW}, State.UP, NOW)
+        await other.sign({"a": NOW + 10})
+        self.assertEqual(await store.change({"a": NOW, "b": NOW}, State.DEPARTED, NOW + 15, "timeout"), ["b"])
+        a, b = await store.hosts(["a", "b"])
+        self.assertEqual((a.meta["state"], a.present, a.last_seen), ("up", True, NOW + 10))
+        self.assertEqual((b.meta["state"], b.present), ("departed", False))
+
+    async def test_told_once(self) -> None:
+        """Of two collectors that see the same change at the same time one tells of it."""
+        store, other = await self.connected(), await self.connected()
+        latest = dict.fromkeys(HOSTS, NOW)
+        await store.sign(latest)
+        for state in (State.UP, State.LATE, State.DEPARTED, State.UP):
+            await store.sign(latest)
+            first, second = store.change(latest, state, NOW), other.change(latest, state, NOW)
+            self.assertEqual(sorted(map(len, [await first, await second])), [0, 1_000], state)
+        kinds = [event.kind for event in await store.events("0", 10)]
+        self.assertEqual(kinds, ["up", "late", "departed", "up"])
+
+    async def test_absent_hosts_do_not_depart(self) -> None:
+        """A host that is not present cannot be late or depart again, whatever state it is in."""
+        store = await self.connected()
+        for state in (State.LATE, State.DEPARTED, State.SILENT, State.LEFT):
+            self.assertEqual(await store.change({"a": NOW}, state, NOW), [])
+        self.assertEqual(self.server("DBSIZE"), 0)
+
+    async def test_many_changes_are_one_event(self) -> None:
+        """Hosts that change together stand in one event, in their order."""
+        store = await self.connected()
+        await store.sign(dict.fromkeys(HOSTS, NOW))
+        await store.change(dict.fromkeys(HOSTS, NOW), State.UP, NOW)
+        (event,) = await store.events("0", 10)
+        self.assertEqual(event.hosts, HOSTS)
+
+    async def test_events(self) -> None:
+        """Events are read oldest or newest first, so many as are asked for, after an id or after a time."""
+        store = await self.connected()
+        for number in range(5):
+            await store.change({f"h{number}": NOW}, State.UP, NOW + number)
+        found = await store.events("0", 10)
+        self.assertEqual([event.hosts for event in found], [[f"h{number}"] for number in range(5)])
+        self.assertEqual(await store.events("0", 2), found[:2])
+        self.assertEqual(await store.events(found[1].id, 2), found[2:4])
+        self.assertEqual(await store.events(found[4].id, 10), [])
+        self.assertEqual(await store.events("0", 2, newest=True), [found[4], found[3]])
+        self.assertEqual(await store.events(found[3].id, 10, newest=True), [found[4]])
+        written = int(found[0].id.partition("-")[0])  # ms since the epoch
+        self.assertEqual(await store.events(str(written - 1), 10), found)
+        self.assertEqual(await store.events(str(int(time.time() * 1000) + 60_000), 10), [])
+
+    async def test_events_are_bounded(self) -> None:
+        """The oldest events make room for new ones, so their stream stays bounded."""
+        store = await self.connected()
+        fill = "for i = 1, tonumber(ARGV[1]) do redis.call('XADD', KEYS[1], '*', 'kind', 'up') end"
+        self.server("EVAL", fill, 1, keys.EVENTS, MAX_EVENTS + 1_000)
+        await store.change({"a": NOW}, State.UP, NOW)
+        self.assertLess(self.server("XLEN", keys.EVENTS), MAX_EVENTS + 1_000)
+
+    async def test_information(self) -> None:
+        """The server's version and memory can be read."""
+        information = await (await self.connected()).information()
+        self.assertRegex(information["redis_version"], r"\d+\.\d+")
+        self.assertGreater(int(information["used_memory"]), 0)
+
+    async def test_away(self) -> None:
+        """While the server is away everything fails at once, and nothing of it is done later."""
+        server = self.own_server()
+        store = self.new_store(server)
+        await until(lambda: store.problem is None, "the store")
+        server.kill()
+        await until(lambda: store._writer.problem and store._reader.problem, "the loss")
+        for attempt in (
+            store.append([write("a", b"lost")]),
+            store.sign({"a": NOW}),
+            store.describe({"a": {"kind": "agent"}}),
+            store.change({"a": NOW}, State.UP, NOW),
+            store.heads([name("a")]),
+            store.hosts(["a"]),
+            store.host_names(),
+            store.events("0", 1),
+            store.information(),
+        ):
+            with self.assertRaises(StoreUnavailable):
+                await attempt
+        server.start()
+        await until(lambda: store.problem is None, "the store to be back")
+        self.assertEqual(server("DBSIZE"), 0)
+        self.assertEqual(len(await store.append([write("a", b"kept")])), 1)
+
+    async def test_full(self) -> None:
+        """A full server refuses writes with its words, loses nothing, and takes them when there is room."""
+        store = await self.connected()
+        await store.append([write("a", b"kept")])
+        self.server("CONFIG", "SET", "maxmemory", "1")
+        for attempt in (
+            store.append([write("a", b"refused"), write("b", b"refused")]),
+            store.sign({"a": NOW}),
+            store.describe({"a": {"kind": "agent"}}),
+            store.change({"a": NOW}, State.UP, NOW),
+        ):
+            with self.assertRaises(StoreUnavailable) as caught:
+                await attempt
+            self.assertIn("OOM", str(caught.exception))
+        kept = await store.heads([name("a"), name("b")])
+        self.assertEqual([head and head[20:] for head in kept], [b"kept", None])
+        self.server("CONFIG", "SET", "maxmemory", "0")
+        self.assertEqual(len(await store.append([write("a", b"+")])), 1)
+
+    async def test_problem(self) -> None:
+        """The problem of a store is that of either of its connections."""
+        store = self.new_store()
+        self.assertEqual(store.problem, "not connected yet")
+        await until(lambda: store.problem is None, "the store")
+        self.assertEqual((store._writer.problem, store._reader.problem), (None, None))
+
+
+class RedisStoreTests(StoreTests):
+    __test__ = "redis" in STORE_SERVERS
+    kind = "redis"
