@@ -1,0 +1,1 @@
+"""Twisted protocols: the two ends of port 9000."""

@@ -1,0 +1,282 @@
+"""A perfmon agent, from the collector's side: protocol 1 after the first line has told so."""
+
+import hmac
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from twisted.internet.interfaces import IPushProducer, IReactorTime
+from zope.interface import implementer
+
+from perfmon.core.messages import (
+    MAX_SCHEMA,
+    PROTOCOL,
+    Ack,
+    Error,
+    FromAgent,
+    FromCollector,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    LineBuffer,
+    Metrics,
+    ProtocolError,
+    Refused,
+    Samples,
+    Welcome,
+    encode,
+    from_agent,
+    label_problem,
+)
+from perfmon.core.names import BadName, checked_host, checked_metric
+from perfmon.core.numbering import HostLog, Numbering, Row
+from perfmon.core.reject import BAD_LINE, BAD_NAME, NOT_ALLOWED, SCHEMA, Rejected, TimeBounds
+from perfmon.net.seams import Intake, PresenceSeam, RefusalSeam
+from perfmon.net.wire import Wire
+
+# The hello is the first thing an agent sends; who has not sent it by then is no agent.
+HELLO_TIMEOUT = 10.0  # s
+
+# Schemas of one connection. An agent makes a new one when a metric appears, and has a handful.
+MAX_SCHEMAS = 1_000
+
+_NAN = float("nan")
+
+
+@dataclass(slots=True)
+class _Schema:
+    """Metrics declared by the agent, and where they stand in the numbering in use."""
+
+    metrics: Sequence[str]
+    pack: Callable[..., bytes]
+    numbering: Numbering
+    log: HostLog
+    first: int
+
+
+@implementer(IPushProducer)
+class AgentSession:
+    """One agent's connection. A line that breaks the protocol is answered with `error`, and the connection ends."""
+
+    def __init__(
+        self,
+        transport: Wire,
+        token: str,
+        beat: tuple[float, float],
+        agents: dict[str, "AgentSession"],
+        intake: Intake,
+        presence: PresenceSeam,
+        refusals: RefusalSeam,
+        clock: IReactorTime,
+        wall: Callable[[], float],
+    ) -> None:
+        """`beat` is the heartbeat's interval and timeout (s); `agents` holds the session of each host."""
+        self._transport = transport
+        self._token = token
+        self._beat = beat
+        self._agents = agents
+        self._intake = intake
+        self._presence = presence
+        self._refusals = refusals
+        self._clock = clock
+        self._wall = wall
+        self._lines = LineBuffer()
+        self._hello: Hello | None = None
+        self._schemas: dict[int, _Schema] = {}
+        self._closed = False
+        self._deaf = False  # the intake takes no more
+        self._left_out = False  # so samples were not taken, and the agent has them still
+        self._last = clock.seconds()
+        self._hello_due = clock.callLater(HELLO_TIMEOUT, self._fail, f"no hello within {HELLO_TIMEOUT:.0f} s")
+        self.samples = 0  # received, for the statistics
+        # The transport pauses us once 64 KiB of answers wait unread.
+        transport.registerProducer(self, True)
+
+    # -- what the connection calls
+
+    def feed(self, data: bytes) -> None:
+        if self._closed:
+            return  # TLS goes on reading while it closes
+        self._last = self._clock.seconds()
+        try:
+            for line in self._lines.feed(data):
+                self._take(from_agent(line))
+                if self._closed:
+                    return
+        except ProtocolError as problem:
+            self._refusals.note([Rejected(BAD_LINE, str(problem))], self._peer)
+            self._fail(str(problem))
+
+    def lost(self) -> None:
+        self._closed = True
+        self._transport.unregisterProducer()
+        if self._hello_due.active():
+            self._hello_due.cancel()
+        self._intake.detach(self)
+        if self._hello is not None and self._agents.get(self._hello.host) is self:
+            del self._agents[self._hello.host]
+
+    # -- what the transport calls
+
+    def pauseProducing(self) -> None:
+        self.abort()  # an agent that does not read its answers is stuck; it will reconnect
+
+    def resumeProducing(self) -> None:
+        pass
+
+    def stopProducing(self) -> None:
+        pass
+
+    # -- what the intake calls
+
+    def pause(self) -> None:
+        self._deaf = True  # signs of life go on: a fleet does not depart because the store is away
+
+    def resume(self) -> None:
+        self._deaf = False
+        if self._left_out:
+            self.abort()  # the agent reconnects, and sends again what was not acknowledged
+
+    def stored(self, seq: int) -> None:
+        """The intake has stored everything of this agent up to `seq`."""
+        self._send(Ack(seq))
+
+    # -- what others call
+
+    def abort(self) -> None:
+        """Ends the connection at once."""
+        self._closed = True
+        self._transport.abortConnection()
+
+    @property
+    def _peer(self) -> str:
+        return self._hello.host if self._hello is not None else str(self._transport.getPeer())
+
+    def _send(self, message: FromCollector) -> None:
+        if not self._closed:
+            self._transport.write(encode(message))
+
+    def _fail(self, why: str) -> None:
+        """Tells the agent why, and closes."""
+        self._send(Error(why))
+        self._close()
+
+    def _close(self) -> None:
+        self._closed = True
+        # TLS does not close a connection before its producer has finished
+        self._transport.unregisterProducer()
+        self._transport.loseConnection()
+
+    def _take(self, message: FromAgent) -> None:
+        hello = self._hello
+        if isinstance(message, Samples) and hello is not None:
+            self._samples(message)
+        elif isinstance(message, Hello):
+            self._greet(message)
+            return
+        elif hello is None:
+            raise ProtocolError("the first message must be hello")
+        elif isinstance(message, Metrics):
+            self._declare(message, hello.host)
+        elif isinstance(message, Heartbeat):
+            self._send(message)
+        elif isinstance(message, Goodbye):
+            self._presence.leave(hello.host, message.reason[:100])
+            self._close()
+            return
+        if hello is not None:
+            self._presence.sign(hello.host)
+
+    def _greet(self, hello: Hello) -> None:
+        problem = self._objection(hello)
+        if problem is not None:
+            self._refusals.note([problem], self._peer)
+            self._fail(problem.detail)
+            return
+        older = self._agents.get(hello.host)
+        self._agents[hello.host] = self
+        if older is not None:
+            older.abort()  # the same agent has reconnected, or the older one is late
+        self._hello = hello
+        self._hello_due.cancel()
+        interval, timeout = self._beat
+        self._send(Welcome(PROTOCOL, interval, timeout))
+        self._intake.attach(self)
+        self._presence.sign(hello.host)
+        self._presence.describe(hello.host, hello.record())
+
+    def _objection(self, hello: Hello) -> Rejected | None:
+        """Why this agent cannot be taken, if it cannot."""
+        if self._hello is not None:
+            return Rejected(BAD_LINE, "hello was sent twice")
+        if not hmac.compare_digest(hello.token.encode(), self._token.encode()) and self._token:
+            return Rejected(NOT_ALLOWED, "wrong token: start the agent with the collector's --token-file")
+        if hello.protocol != PROTOCOL:
+            return Rejected(
+                BAD_LINE, f"protocol {hello.protocol} is not spoken here, only {PROTOCOL}: upgrade the older of the two"
+            )
+        try:
+            checked_host(hello.host)
+        except BadName as problem:
+            return Rejected(BAD_NAME, f"{problem}; set another with --name")
+        labels = label_problem(hello.labels) or label_problem(hello.platform)
+        if labels is not None:
+            return Rejected(BAD_NAME, labels)
+        older = self._agents.get(hello.host)
+        if older is not None and not older.gives_way_to(hello):
+            return Rejected(
+                NOT_ALLOWED, f"another agent is connected as {hello.host}: give this one another name with --name"
+            )
+        return None
+
+    def gives_way_to(self, hello: Hello) -> bool:
+        """Whether a newcomer of the same name is the same agent come back, or this one shows no life."""
+        mine = self._hello
+        late = self._clock.seconds() - self._last > 1.5 * self._beat[0]
+        return late or (mine is not None and bool(mine.instance) and mine.instance == hello.instance)
+
+    def _declare(self, message: Metrics, host: str) -> None:
+        if not 0 < len(message.names) <= MAX_SCHEMA:
+            raise ProtocolError(f"a schema has 1 to {MAX_SCHEMA} metrics, this one {len(message.names)}")
+        if len(self._schemas) >= MAX_SCHEMAS and message.id not in self._schemas:
+            raise ProtocolError(f"more than {MAX_SCHEMAS} schemas on one connection")
+        try:
+            metrics = [checked_metric(name) for name in message.names]
+        except BadName as problem:
+            raise ProtocolError(str(problem)) from None
+        if len(set(metrics)) < len(metrics):
+            raise ProtocolError("a metric stands twice in one schema")
+        numbering = self._intake.numbering
+        log, first = numbering.schema(host, metrics)
+        self._schemas[message.id] = _Schema(metrics, struct.Struct(f"<{len(metrics)}d").pack, numbering, log, first)
+
+    def _samples(self, message: Samples) -> None:
+        if self._deaf:
+            self._left_out = True
+            return
+        schema = self._schemas.get(message.id)
+        if schema is None:
+            self._refuse(message, Rejected(SCHEMA, f"samples for metrics {message.id}, which were not declared"))
+            return
+        values = message.values
+        if len(values) != len(schema.metrics):
+            detail = f"{len(values)} values for metrics {message.id}, which are {len(schema.metrics)}"
+            self._refuse(message, Rejected(SCHEMA, detail))
+            return
+        problem = TimeBounds.at(self._wall()).problem(message.time)
+        if problem is not None:
+            self._refuse(message, problem)
+            return
+        if schema.numbering is not (numbering := self._intake.numbering):
+            schema.numbering = numbering
+            schema.log, schema.first = numbering.schema(schema.log.host, schema.metrics)
+        try:
+            packed = schema.pack(*values)
+        except struct.error:  # an absent value
+            packed = schema.pack(*[_NAN if value is None else value for value in values])
+        self.samples += len(values)
+        self._intake.add_row(Row(schema.log, schema.first, round(message.time * 1000), packed), self, message.seq)
+
+    def _refuse(self, message: Samples, rejected: Rejected) -> None:
+        self._refusals.note([rejected], self._peer)
+        self._send(Refused(message.seq, rejected.detail))

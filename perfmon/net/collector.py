@@ -1,0 +1,177 @@
+"""Port 9000 from the collector's side: one connection, whose first byte tells which line protocol it speaks."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Protocol as Seam
+
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from perfmon.core.graphite import DEFAULT_TEMPLATES, Template
+from perfmon.core.presence import State
+from perfmon.core.reject import NOT_ALLOWED, Rejected
+from perfmon.net.agent_session import AgentSession
+from perfmon.net.graphite_session import GraphiteSession
+from perfmon.net.seams import Intake, PresenceSeam, RefusalSeam
+from perfmon.net.wire import Wire
+
+Network = IPv4Network | IPv6Network
+
+# A process gets 1,024 file descriptors by default on Linux; the collector raises that where it may.
+# 20,000 agents are twice what one collector is measured with; each connection costs a few kilobytes.
+MAX_CONNECTIONS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class PortSettings:
+    """What the collector's port is told by the options."""
+
+    token: str = ""  # agents must send it; empty: none is asked for
+    heartbeat: float = 5.0  # s between an agent's signs of life
+    timeout: float = 15.0  # s without one until it counts as departed
+    templates: Sequence[Template] = DEFAULT_TEMPLATES
+    graphite_from: Sequence[Network] = ()  # who may send Graphite, which has no token, beside this machine
+    max_connections: int = MAX_CONNECTIONS
+
+
+class Session(Seam):
+    """What a connection hands its bytes to, once it is known what they are."""
+
+    def feed(self, data: bytes) -> None: ...
+    def lost(self) -> None: ...
+
+
+class CollectorConnection(Protocol):
+    """One peer. It harms nobody else whatever it sends."""
+
+    factory: "CollectorFactory"
+    transport: Wire  # type: ignore[assignment]  # narrower than ITransport | None: set before any call
+
+    def __init__(self) -> None:
+        self._session: Session | None = None
+
+    def connectionMade(self) -> None:
+        if not self.factory.admit(self):
+            self.transport.loseConnection()
+            return
+        for option in ("setTcpKeepAlive", "setTcpNoDelay"):  # not on a unix socket
+            getattr(self.transport, option, lambda on: None)(True)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._session is None:
+            self._session = self.factory.session(self, data)
+            if self._session is None:
+                self.transport.loseConnection()
+                return
+        self._session.feed(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.factory.intake.detach(self)
+        self.factory.connections.discard(self)
+        if self._session is not None:
+            self._session.lost()
+
+    def pause(self) -> None:
+        self.transport.pauseProducing()
+
+    def resume(self) -> None:
+        self.transport.resumeProducing()
+
+    def close(self) -> None:
+        """Ends the connection when what was written to it has been sent."""
+        # TLS does not close a connection before its producer has finished
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+
+class CollectorFactory(Factory):
+    """All connections of the collector."""
+
+    noisy = False
+    _log = Logger()
+
+    def __init__(
+        self,
+        settings: PortSettings,
+        intake: Intake,
+        presence: PresenceSeam,
+        refusals: RefusalSeam,
+        clock: IReactorTime,
+        wall: Callable[[], float],
+    ) -> None:
+        """`wall` gives the time in s since the epoch."""
+        self.settings = settings
+        self.intake = intake
+        self._presence = presence
+        self._refusals = refusals
+        self._clock = clock
+        self._wall = wall
+        self.connections: set[CollectorConnection] = set()
+        self.agents: dict[str, AgentSession] = {}
+
+    def buildProtocol(self, addr: IAddress | None) -> CollectorConnection:  # type: ignore[override]  # see transport
+        connection = CollectorConnection()
+        connection.factory = self
+        return connection
+
+    def admit(self, connection: CollectorConnection) -> bool:
+        """Whether there is room for one more."""
+        if len(self.connections) >= self.settings.max_connections:
+            self._refuse(connection, f"more than {self.settings.max_connections} connections (--max-connections)")
+            return False
+        self.connections.add(connection)
+        return True
+
+    def session(self, connection: CollectorConnection, data: bytes) -> Session | None:
+        """The session for a connection whose first bytes are `data`: a message of perfmon's own begins with ``{``."""
+        transport = connection.transport
+        if data.startswith(b"{"):
+            return AgentSession(
+                transport,
+                self.settings.token,
+                (self.settings.heartbeat, self.settings.timeout),
+                self.agents,
+                self.intake,
+                self._presence,
+                self._refusals,
+                self._clock,
+                self._wall,
+            )
+        if not self._may_send_graphite(transport.getPeer()):
+            self._refuse(connection, "Graphite lines are taken from this machine only; see --graphite-from")
+            return None
+        self.intake.attach(connection)  # has no acks, so what it sends waits in the socket
+        return GraphiteSession(
+            str(transport.getPeer()),
+            self.settings.templates,
+            self.intake,
+            self._presence,
+            self._refusals,
+            self._clock,
+            self._wall,
+        )
+
+    def _may_send_graphite(self, peer: IAddress) -> bool:
+        host = getattr(peer, "host", None)
+        if host is None:  # a unix socket: its file mode has decided
+            return True
+        address = ip_address(host.partition("%")[0])
+        mapped = getattr(address, "ipv4_mapped", None) or address
+        return mapped.is_loopback or any(mapped in network for network in self.settings.graphite_from)
+
+    def _refuse(self, connection: CollectorConnection, why: str) -> None:
+        self._refusals.note([Rejected(NOT_ALLOWED, why)], connection.transport.getPeer())
+
+    def stopFactory(self) -> None:
+        """The port has closed: so do the connections, and agents look for the collector anew."""
+        for connection in list(self.connections):
+            connection.close()
+
+    def hostChanged(self, host: str, state: State) -> None:
+        """A host that has departed while its connection stands: the connection is dead too."""
+        agent = self.agents.get(host)
+        if agent is not None and state is State.DEPARTED:
+            agent.abort()

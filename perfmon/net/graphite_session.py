@@ -1,0 +1,66 @@
+"""A peer that sends Graphite lines. It gets no answers: what it sends wrong is counted and logged."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from perfmon.core.graphite import GraphiteParser, Template
+from perfmon.core.numbering import HostLog
+from perfmon.core.reject import TimeBounds
+from perfmon.net.seams import Intake, PresenceSeam, RefusalSeam
+
+# How often a sender's hosts are told of as present: a stream of lines names them thousands of times a second.
+SIGN_INTERVAL = 1.0  # s
+
+
+class GraphiteSession:
+    """Bytes in, samples to the intake, a sign of life for every host that was named."""
+
+    def __init__(
+        self,
+        peer: str,
+        templates: Sequence[Template],
+        intake: Intake,
+        presence: PresenceSeam,
+        refusals: RefusalSeam,
+        clock: IReactorTime,
+        wall: Callable[[], float],
+    ) -> None:
+        self._peer = peer
+        self._intake = intake
+        self._presence = presence
+        self._refusals = refusals
+        self._clock = clock
+        self._wall = wall
+        self._parser = GraphiteParser(lambda: intake.numbering, templates)
+        self._heard: set[HostLog] = set()  # hosts named since they were told of
+        self._told = -SIGN_INTERVAL
+        self._tell: IDelayedCall | None = None
+
+    def feed(self, data: bytes) -> None:
+        now = self._wall()
+        columns, rejected = self._parser.feed(data, now, TimeBounds.at(now))
+        if rejected:
+            self._refusals.note(rejected, self._peer)
+        if len(columns):
+            self._intake.add_columns(columns)
+            log_of, _ = columns.numbering.places()
+            logs = columns.numbering.logs
+            self._heard.update([logs[place] for place in np.unique(log_of[columns.series]).tolist()])
+            if self._tell is None:
+                wait = self._told + SIGN_INTERVAL - self._clock.seconds()
+                self._tell = self._clock.callLater(max(0.0, wait), self._sign)
+
+    def _sign(self) -> None:
+        self._tell = None
+        self._told = self._clock.seconds()
+        heard, self._heard = self._heard, set()
+        for log in heard:
+            self._presence.sign(log.host, beating=False)
+
+    def lost(self) -> None:
+        """A last line without its end is not a sample: it may have been cut off."""
+        if self._tell is not None:
+            self._tell.cancel()
+            self._sign()

@@ -1,0 +1,46 @@
+"""What sessions need of the services around them."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from perfmon.core.numbering import Columns, Numbering, Row
+from perfmon.core.reject import Rejected
+
+
+class Source(Protocol):
+    """Where input comes from: can be paused."""
+
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+
+
+class Sender(Protocol):
+    """Who is told what was stored."""
+
+    def stored(self, seq: int) -> None:
+        """All that this sender handed in up to `seq` is stored."""
+
+
+class Intake(Protocol):
+    """Takes in samples and stores them."""
+
+    @property
+    def numbering(self) -> Numbering: ...
+    def attach(self, source: Source) -> None: ...
+    def detach(self, source: Source) -> None: ...
+    def add_columns(self, columns: Columns) -> None: ...
+    def add_row(self, row: Row, sender: Sender | None = None, seq: int = 0) -> None: ...
+
+
+class PresenceSeam(Protocol):
+    """Is told who gives signs of life."""
+
+    def sign(self, host: str, beating: bool = True) -> None: ...
+    def describe(self, host: str, meta: dict[str, str]) -> None: ...
+    def leave(self, host: str, reason: str) -> None: ...
+
+
+class RefusalSeam(Protocol):
+    """Is told what was refused."""
+
+    def note(self, rejected: Iterable[Rejected], peer: object) -> None: ...

@@ -1,0 +1,268 @@
+"""``twistd perfmon``: options of the collector, and the wiring of its parts."""
+
+import time
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_data_dir
+from twisted.application.service import IService
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.logger import Logger
+from twisted.python import usage
+
+from perfmon.core.graphite import DEFAULT_TEMPLATES, Template
+from perfmon.core.messages import Hello
+from perfmon.core.names import checked_host
+from perfmon.core.presence import Timeouts
+from perfmon.core.tiers import parse_duration
+from perfmon.files import allow_connections
+from perfmon.host import own_name, this_host
+from perfmon.options import HOW_TO_TOKEN, ConfigurableOptions, at_least, port
+from perfmon.storage.address import StoreAddress, parse_store
+
+# Connections that wait to be accepted: a whole fleet that comes back at once must not be turned away.
+_BACKLOG = 4096
+
+
+class Options(ConfigurableOptions):
+    """The command line of the collector."""
+
+    synopsis = "[options]"
+    longdesc = "Collects what agents and Graphite senders push, keeps it in a store, and shows it on a page."
+
+    optParameters = [
+        ["port", "p", "9000", "port for agents and Graphite senders; 0 takes a free one"],
+        ["http-port", None, "9001", "port of the page and the JSON API; 0 takes a free one"],
+        ["interface", "i", "127.0.0.1", "address to listen on; any but loopback needs --token-file"],
+        ["store", "s", None, "embedded:DIR, unix:PATH, redis://[user:password@]host:port/db or rediss://..."],
+        ["token-file", None, None, "file whose content agents and API clients must send"],
+        ["heartbeat-timeout", None, "15s", "an agent without a sign of life for so long has departed"],
+        ["silence-timeout", None, "5m", "a sender without heartbeats that sent nothing for so long is silent"],
+        ["max-connections", None, "20000", "most connections on the port at once"],
+        ["name", "n", None, "name of the collector's own host; by default the machine's"],
+        ["interval", None, "5s", "time between samples of the collector's own host"],
+    ]
+    optFlags = [["no-self", None, "do not sample the collector's own host"]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["listen"] = []
+        self["http-listen"] = []
+        self["graphite-template"] = []
+        self["graphite-from"] = []
+
+    def opt_listen(self, endpoint: str) -> None:
+        """endpoint to listen on in place of --port and --interface, for example
+        ssl:9000:privateKey=key.pem:certKey=cert.pem, unix:/run/perfmon.sock or systemd:domain=INET:index=0
+        (can be given several times)"""
+        self["listen"].append(endpoint)
+
+    def opt_http_listen(self, endpoint: str) -> None:
+        """the same for the page and the JSON API, in place of --http-port (can be given several times)"""
+        self["http-listen"].append(endpoint)
+
+    def opt_graphite_template(self, rule: str) -> None:
+        """which part of a Graphite path is the host, for example dc.*.HOST; tried before the default rules
+        (can be given several times)"""
+        self["graphite-template"].append(rule)
+
+    def opt_graphite_from(self, network: str) -> None:
+        """network whose machines may send Graphite lines, which carry no token, for example 10.0.0.0/8; by default
+        only this machine may (can be given several times)"""
+        self["graphite-from"].append(network)
+
+    def postOptions(self) -> None:
+        """Checks everything; what is wrong is a UsageError that names the option."""
+        self.config = ServerConfig.of(self)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """The options of the collector, checked."""
+
+    listen: tuple[str, ...]  # endpoint descriptions
+    http_listen: tuple[str, ...]
+    store: StoreAddress
+    token: str
+    timeouts: Timeouts
+    max_connections: int
+    templates: tuple[Template, ...]
+    graphite_from: tuple[Any, ...]  # networks
+    own_host: str  # empty: not to be sampled
+    interval: float  # s
+
+    @classmethod
+    def of(cls, options: Options) -> "ServerConfig":
+        """Raises UsageError."""
+        duration = at_least(0.1, parse_duration)
+        timeout = options.checked("heartbeat-timeout", at_least(1, parse_duration))
+        config = cls(
+            listen=tuple(options["listen"]) or (_tcp(options, "port"),),
+            http_listen=tuple(options["http-listen"]) or (_tcp(options, "http-port"),),
+            store=_store(options),
+            token=options.token(),
+            timeouts=Timeouts(late=timeout / 2, departed=timeout, silent=options.checked("silence-timeout", duration)),
+            max_connections=int(options.checked("max-connections", at_least(1, int))),
+            templates=(*_each(options, "graphite-template", Template.parse), *DEFAULT_TEMPLATES),
+            graphite_from=_each(options, "graphite-from", ip_network),
+            own_host="" if options["no-self"] else _own_host(options),
+            interval=options.checked("interval", duration),
+        )
+        for endpoint in (*config.listen, *config.http_listen):
+            if not config.token and not stays_here(endpoint):
+                raise usage.UsageError(
+                    f"refusing to listen beyond loopback ({endpoint}) without a token, because anyone who reaches "
+                    f"the port could send and read: {HOW_TO_TOKEN}"
+                )
+        return config
+
+
+def _tcp(options: Options, name: str) -> str:
+    interface = options["interface"]
+    try:
+        ip_address(interface)
+    except ValueError:
+        raise usage.UsageError(f"--interface {interface}: write an IP address, such as 127.0.0.1 or ::") from None
+    kind = "tcp6" if ":" in interface else "tcp"
+    escaped = interface.replace(":", "\\:")
+    return f"{kind}:{options.checked(name, port)}:interface={escaped}:backlog={_BACKLOG}"
+
+
+def _store(options: Options) -> StoreAddress:
+    text = options["store"] or f"embedded:{Path(user_data_dir('perfmon')) / 'store'}"
+    try:
+        return parse_store(text)
+    except ValueError as problem:
+        raise usage.UsageError(str(problem)) from None
+
+
+def _each(options: Options, name: str, parse: Any) -> tuple[Any, ...]:
+    try:
+        return tuple(parse(text) for text in options[name])
+    except ValueError as problem:
+        raise usage.UsageError(f"--{name}: {problem}") from None
+
+
+def _own_host(options: Options) -> str:
+    return own_name() if options["name"] is None else options.checked("name", checked_host)
+
+
+def stays_here(endpoint: str) -> bool:
+    """Whether only this machine can reach what listens on the endpoint description."""
+    kind, *arguments = endpoint.replace("\\:", "\0").split(":")
+    if kind == "unix":
+        return True
+    if kind not in ("tcp", "tcp6", "ssl", "tls"):
+        return False  # a socket of somebody else's making: nobody knows
+    interfaces = [word.removeprefix("interface=") for word in arguments if word.startswith("interface=")]
+    try:
+        return all(ip_address(interface.replace("\0", ":")).is_loopback for interface in interfaces or [""])
+    except ValueError:
+        return False
+
+
+def makeService(options: Options) -> IService:
+    """The collector as one service."""
+    # Both install the reactor, which twistd has chosen by now.
+    from twisted.internet import reactor
+
+    return make_collector(options.config, reactor)
+
+
+def make_collector(config: ServerConfig, reactor: Any) -> IService:
+    """Wires the parts together. They stop in the reverse order: the ports first, the store last."""
+    from twisted.internet.endpoints import clientFromString, serverFromString
+    from twisted.internet.threads import deferToThread
+
+    from perfmon.net.collector import CollectorFactory, PortSettings
+    from perfmon.probes.sampler import Sampler, all_probes
+    from perfmon.services.backend import CollectorBackend
+    from perfmon.services.ingest import Ingest
+    from perfmon.services.listening import Listening
+    from perfmon.services.looplag import LoopLag
+    from perfmon.services.own_host import OwnHost
+    from perfmon.services.presence import PresenceService
+    from perfmon.services.queries import Queries
+    from perfmon.services.refusals import Refusals
+    from perfmon.services.sampling import Sampling
+    from perfmon.services.staged import StagedService
+    from perfmon.services.status import Status
+    from perfmon.storage.embedded import EmbeddedServer, StoreSetupError
+    from perfmon.storage.store import Store
+    from perfmon.web.site import make_site
+
+    allowed = allow_connections(config.max_connections)
+    if allowed < config.max_connections:
+        Logger(namespace="perfmon").info(
+            "the system's limit of open files (ulimit -Hn) allows {allowed} connections, not {wanted}",
+            allowed=allowed,
+            wanted=config.max_connections,
+        )
+    collector = StagedService()
+    embedded = None
+    if config.store.directory is not None:
+        try:
+            embedded = EmbeddedServer(config.store.directory, reactor, reactor)
+        except StoreSetupError as problem:
+            raise SystemExit(f"perfmon: {problem}") from None
+        embedded.setServiceParent(collector)
+        endpoint: IStreamClientEndpoint = embedded
+    else:
+        try:
+            endpoint = clientFromString(reactor, config.store.endpoint)
+        except (ValueError, TypeError, OSError) as problem:
+            raise SystemExit(f"perfmon: --store {config.store.shown}: {problem}") from None
+    store = Store(endpoint, reactor, config.store.user, config.store.password, config.store.database)
+    store.setServiceParent(collector)
+
+    heartbeat = config.timeouts.departed / 3
+    refusals = Refusals(time.monotonic)
+    ingest = Ingest(store, reactor, time.time)
+
+    def store_problem() -> str | None:
+        return (embedded.problem if embedded is not None else None) or store.problem or ingest.problem
+
+    presence = PresenceService(store, config.timeouts, reactor, time.monotonic, time.time)
+    settings = PortSettings(
+        config.token,
+        heartbeat,
+        config.timeouts.departed,
+        config.templates,
+        config.graphite_from,
+        allowed,
+    )
+    factory = CollectorFactory(settings, ingest, presence, refusals, reactor, time.time)
+    presence.listen(factory.hostChanged)
+    lag = LoopLag(reactor, time.monotonic)
+    status = Status(
+        store, config.store.shown, store_problem, ingest, presence, refusals, factory, lag, reactor, time.monotonic
+    )
+    queries = Queries(store, ingest, reactor, time.time)
+    backend = CollectorBackend(store, queries, status, ingest, presence, refusals, reactor, time.time)
+    for service in (ingest, presence, lag, status):
+        service.setServiceParent(collector)
+
+    if config.own_host:
+        hello: Hello = this_host(config.own_host, config.interval)
+        own = OwnHost(hello, heartbeat, ingest, presence, reactor)
+        own.setServiceParent(collector)
+        sampler = Sampler(all_probes())
+        Sampling(config.interval, lambda: deferToThread(sampler.sample), own.take, reactor, time.time).setServiceParent(
+            collector
+        )
+
+    site = make_site(backend, config.token, time.time)
+    for what, url, descriptions, served in (
+        ("agents and Graphite senders", "{}", config.listen, factory),
+        ("page and API", "http://{}/", config.http_listen, site),
+    ):
+        for description in descriptions:
+            try:
+                server = serverFromString(reactor, description)
+            except (ValueError, TypeError, OSError) as problem:
+                raise SystemExit(f"perfmon: cannot listen on {description!r}: {problem}") from None
+            shown = url.replace("http:", "https:") if description.startswith("ssl:") else url
+            Listening(what, server, description, served, shown).setServiceParent(collector)
+    return collector

@@ -1,0 +1,1 @@
+"""What has a timer or a life: started and stopped with the process."""

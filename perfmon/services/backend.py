@@ -1,0 +1,87 @@
+"""What the HTTP API asks of the collector, brought together."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.interfaces import IReactorTime
+
+from perfmon.core.posted import parse_posted
+from perfmon.core.reject import Rejected, TimeBounds
+from perfmon.services.ingest import Ingest
+from perfmon.services.presence import PresenceService
+from perfmon.services.queries import Queries
+from perfmon.services.refusals import Refusals
+from perfmon.services.status import Status
+from perfmon.storage.store import Store, StoreUnavailable
+
+# How long a POST waits for the store's confirmation.
+POST_TIMEOUT = 10.0  # s
+
+
+class _Confirmation:
+    """Told once by the intake."""
+
+    def __init__(self) -> None:
+        self.done: Deferred[None] = Deferred()
+
+    def stored(self, seq: int) -> None:
+        if not self.done.called:
+            self.done.callback(None)
+
+
+class CollectorBackend:
+    """The collector as the API sees it."""
+
+    unavailable = StoreUnavailable
+
+    def __init__(
+        self,
+        store: Store,
+        queries: Queries,
+        status: Status,
+        ingest: Ingest,
+        presence: PresenceService,
+        refusals: Refusals,
+        clock: IReactorTime,
+        wall: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._status = status
+        self._ingest = ingest
+        self._presence = presence
+        self._refusals = refusals
+        self._clock = clock
+        self._wall = wall
+        self.hosts = queries.hosts
+        self.query = queries.query
+        self.report = status.report
+
+    @property
+    def problem(self) -> str | None:
+        """Why samples cannot be stored now, None while they can."""
+        return self._status.problem
+
+    async def events(self, since: str, limit: int, newest: bool) -> list[dict[str, Any]]:
+        """At most `limit` events after `since`, an event's id or ms since the epoch; oldest or newest first."""
+        return [asdict(event) for event in await self._store.events(since, limit, newest)]
+
+    async def post(self, body: bytes) -> tuple[int, Mapping[int, Rejected]]:
+        """Stores posted samples; returns when the store has confirmed them. May raise `BadBody`."""
+        if self._ingest.paused:
+            raise StoreUnavailable("too much waits for it already; send again later")
+        now = self._wall()
+        columns, refused = parse_posted(body, self._ingest.numbering, now, TimeBounds.at(now))
+        self._refusals.note(refused.values(), "POST /api/v1/samples")
+        confirmation = _Confirmation()
+        self._ingest.add_columns(columns, confirmation)
+        try:
+            await confirmation.done.addTimeout(POST_TIMEOUT, self._clock)
+        except TimeoutError:
+            raise StoreUnavailable(
+                "the samples wait for it and are not confirmed; sending them again later does no harm"
+            ) from None
+        for host in {columns.numbering.logs[place].host for place in columns.numbering.places()[0][columns.series]}:
+            self._presence.sign(host, beating=False)
+        return len(columns), refused

@@ -1,0 +1,205 @@
+"""Group commit: while one write to the store is under way everything that arrives gathers, and goes out as the next.
+
+Low load gives low latency, high load gives large writes, with no timer to tune. What arrives is acknowledged
+only when the store has confirmed it. Above a high watermark of bytes not yet stored the sources are paused,
+below a low one they go on: memory stays bounded while the store is away.
+"""
+
+import random
+from collections import deque
+from collections.abc import Callable
+from itertools import count
+from typing import Protocol
+
+from twisted.application.service import Service
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from perfmon.core.heads import HeadWrite, confirm, encode, forget
+from perfmon.core.numbering import Columns, Numbering, Row
+from perfmon.net.seams import Sender, Source
+from perfmon.storage.store import StoreUnavailable
+
+# Bytes in columns that are not stored yet. At 24 bytes a sample that is 2.8 million samples: two seconds of
+# the fastest senders. What is paused waits in the sockets and in the agents.
+HIGH_WATER = 64 << 20
+LOW_WATER = HIGH_WATER // 2
+
+# Most of it in one commit: its encoding holds the reactor (about 0.1 us a sample), its write the store.
+MAX_COMMIT = 4 << 20
+
+# A Row's own weight beside its values.
+_ROW_OVERHEAD = 250  # bytes
+
+# A commit that failed is tried again after this long, doubled up to the most.
+_RETRY_FIRST, _RETRY_MOST = 0.1, 2.0  # s
+
+# The failure of a commit that is worth a line in the log: nearly a second after the first, for a store that was
+# just started is there before.
+_TOLD_AT = 4
+
+# How long stopping waits for the store to take what has gathered.
+STOP_TIMEOUT = 6.0  # s
+
+
+class Appends(Protocol):
+    """The part of the store that ingest needs."""
+
+    async def append(self, writes: list[HeadWrite]) -> list[bytes]: ...
+
+
+class Ingest(Service):
+    """A service between the network and the store."""
+
+    _log = Logger()
+
+    def __init__(self, store: Appends, clock: IReactorTime, wall: Callable[[], float]) -> None:
+        """`wall` gives the time in s since the epoch."""
+        self._store = store
+        self._clock = clock
+        self._wall = wall
+        self._numbering = self._new_numbering()
+        self._waiting: deque[tuple[Columns | Row, int, Sender | None, int]] = deque()
+        self._sources: set[Source] = set()
+        self._draining: Deferred[None] | None = None
+        self.paused = False
+        self.problem: str | None = None  # why the last commit is not stored yet, for people
+        self.buffered = 0  # bytes not yet stored
+        self.received = 0  # samples
+        self.stored = 0
+        self.commits = 0
+
+    @staticmethod
+    def _new_numbering() -> Numbering:
+        return Numbering(lambda: random.getrandbits(32))
+
+    @property
+    def numbering(self) -> Numbering:
+        """The numbering to use for what comes in now."""
+        if self._numbering.full:
+            self._numbering = self._new_numbering()
+        return self._numbering
+
+    def attach(self, source: Source) -> None:
+        """From now on `source` is paused and resumed with the buffer."""
+        self._sources.add(source)
+        if self.paused:
+            source.pause()
+
+    def detach(self, source: Source) -> None:
+        self._sources.discard(source)
+
+    def add_columns(self, columns: Columns, sender: Sender | None = None, seq: int = 0) -> None:
+        """Takes in samples; `sender` is told of `seq` once they are stored."""
+        if len(columns):
+            self.received += len(columns)
+            self._add(columns, columns.nbytes, sender, seq)
+        elif sender is not None:
+            sender.stored(seq)
+
+    def add_row(self, row: Row, sender: Sender | None = None, seq: int = 0) -> None:
+        """Takes in one sampling round; `sender` is told of `seq` once it is stored."""
+        self.received += row.columns
+        self._add(row, len(row.values) + _ROW_OVERHEAD, sender, seq)
+
+    def _add(self, item: Columns | Row, size: int, sender: Sender | None, seq: int) -> None:
+        self._waiting.append((item, size, sender, seq))
+        self.buffered += size
+        if self.buffered > HIGH_WATER and not self.paused:
+            self.paused = True
+            self._log.warn("store is behind: {size} bytes wait, senders are paused", size=self.buffered)
+            for source in list(self._sources):
+                source.pause()
+        if self._draining is None:
+            self._draining = ensureDeferred(self._drain()).addErrback(self._cancelled)
+
+    async def _drain(self) -> None:
+        """Commits until nothing waits."""
+        while self._waiting:
+            # One turn of the reactor: what other connections have brought joins this commit.
+            await deferLater(self._clock, 0)
+            columns: list[Columns] = []
+            rows: list[Row] = []
+            told: dict[Sender, int] = {}
+            size = 0
+            while self._waiting and size < MAX_COMMIT:
+                item, item_size, sender, seq = self._waiting.popleft()
+                size += item_size
+                if isinstance(item, Row):
+                    rows.append(item)
+                else:
+                    columns.append(item)
+                if sender is not None:
+                    told[sender] = seq
+            try:
+                columns = Columns.joined(columns)
+                for batch in columns:
+                    batch.numbering.saw(batch)
+                for row in rows:
+                    row.log.saw_row(row)
+                await self._commit(columns, rows)
+                self.commits += 1
+                self.stored += sum(map(len, columns)) + sum(row.columns for row in rows)
+                for sender, seq in told.items():
+                    sender.stored(seq)
+            except CancelledError:
+                raise
+            except Exception:  # noqa: BLE001 - the boundary of a commit
+                # A bug, not a fault of the store: say so, and go on with what comes next.
+                self._log.failure("commit lost")
+            self._release(size)
+        self._draining = None
+
+    async def _commit(self, columns: list[Columns], rows: list[Row]) -> None:
+        """Returns when the store has confirmed all of it, however long that takes."""
+        delay = _RETRY_FIRST
+        for attempt in count(1):
+            writes = encode(columns, rows, self._wall())
+            try:
+                left = writes
+                while left:
+                    left = confirm(left, await self._store.append(left))
+                self.problem = None
+                if attempt > _TOLD_AT:
+                    self._log.info("samples are stored again")
+                return
+            except StoreUnavailable as problem:
+                # Nobody knows what of it was stored. Storing it again changes nothing.
+                forget(writes)
+                self.problem = str(problem)
+                if attempt == _TOLD_AT:
+                    self._log.warn("samples wait to be stored: {problem}", problem=problem)
+            await deferLater(self._clock, delay)
+            delay = min(delay * 2, _RETRY_MOST)
+
+    def _release(self, size: int) -> None:
+        self.buffered -= size
+        if self.paused and self.buffered < LOW_WATER:
+            self.paused = False
+            self._log.info("store has caught up, senders go on")
+            for source in list(self._sources):
+                source.resume()
+
+    def _cancelled(self, failure: Failure) -> None:
+        self._draining = None
+        failure.trap(CancelledError)
+
+    async def flush(self) -> None:
+        """Waits until all that was taken in is stored, `STOP_TIMEOUT` s at the most; says what was not."""
+        waited, poll = 0.0, 0.01
+        while self._draining is not None and waited < STOP_TIMEOUT:
+            await deferLater(self._clock, poll)
+            waited += poll
+        if self._draining is not None:
+            self._draining.cancel()
+            self._log.error(
+                "stopping with {count} samples not stored: agents keep theirs, senders without acks have lost theirs",
+                count=self.received - self.stored,
+            )
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return ensureDeferred(self.flush())

@@ -1,0 +1,48 @@
+"""The collector's own host: sampled in its process, stored like any other."""
+
+import struct
+from collections.abc import Mapping
+
+from twisted.application.service import Service
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+
+from perfmon.core.messages import Hello
+from perfmon.core.numbering import Row
+from perfmon.core.schema import followed
+from perfmon.net.seams import Intake, PresenceSeam
+
+_NAN = float("nan")
+
+
+class OwnHost(Service):
+    """A service: the host is up while it runs. `take` is where its samples go."""
+
+    def __init__(
+        self, hello: Hello, heartbeat: float, intake: Intake, presence: PresenceSeam, clock: IReactorTime
+    ) -> None:
+        """`hello` is what an agent would say of this host; `heartbeat` is the interval (s) of its signs of life."""
+        self._hello = hello
+        self._heartbeat = heartbeat
+        self._intake = intake
+        self._presence = presence
+        self._names: list[str] = []
+        self._beats = LoopingCall(lambda: presence.sign(hello.host))
+        self._beats.clock = clock
+
+    def startService(self) -> None:
+        super().startService()
+        self._presence.describe(self._hello.host, self._hello.record())
+        self._beats.start(self._heartbeat)
+
+    def stopService(self) -> None:
+        super().stopService()
+        self._beats.stop()
+        self._presence.leave(self._hello.host, "stopped")
+
+    def take(self, time: float, values: Mapping[str, float]) -> None:
+        """Stores one round of `time` (s since the epoch)."""
+        self._names = followed(self._names, values)
+        log, first = self._intake.numbering.schema(self._hello.host, self._names)
+        packed = struct.pack(f"<{len(self._names)}d", *[values.get(name, _NAN) for name in self._names])
+        self._intake.add_row(Row(log, first, round(time * 1000), packed))

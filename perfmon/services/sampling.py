@@ -1,0 +1,83 @@
+"""Sampling this host, on the clock: rounds fall on multiples of the interval, and do not drift."""
+
+from collections.abc import Callable, Mapping
+from math import floor
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from perfmon.probes.sampler import ProbeFailure
+
+_EARLY = 0.01  # of an interval
+
+Reading = tuple[dict[str, float], list[ProbeFailure]]
+
+
+class Sampling(Service):
+    """A service that samples while it runs.
+
+    The probes run outside the reactor, because one may hang (a dead disk hangs every statvfs on it), and
+    signs of life must go on. While one round hangs, no other begins.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        interval: float,
+        sample: Callable[[], Deferred[Reading]],
+        take: Callable[[float, Mapping[str, float]], None],
+        clock: IReactorTime,
+        wall: Callable[[], float],
+    ) -> None:
+        """Every `interval` s, `sample` reads the host and `take` gets the time (s since the epoch) and the values."""
+        self._interval = interval
+        self._sample = sample
+        self._take = take
+        self._clock = clock
+        self._wall = wall
+        self._next: IDelayedCall | None = None
+        self._since: float | None = None  # when the round under way began
+        self._hanging = False
+
+    def startService(self) -> None:
+        super().startService()
+        self._round(self._wall())
+
+    def stopService(self) -> None:
+        super().stopService()
+        if self._next is not None and self._next.active():
+            self._next.cancel()
+
+    def _schedule(self) -> None:
+        now = self._wall()
+        # a timer that fires a little before its time must not begin the same round twice
+        due = (floor(now / self._interval + _EARLY) + 1) * self._interval
+        self._next = self._clock.callLater(due - now, self._round, due)
+
+    def _round(self, due: float) -> None:
+        self._schedule()
+        if self._since is not None:
+            if not self._hanging:
+                self._hanging = True
+                self._log.warn(
+                    "a probe has not returned for {seconds:.0f} s; rounds are left out", seconds=due - self._since
+                )
+            return
+        self._since = due
+        self._sample().addCallbacks(self._read, self._failed, callbackArgs=(due,)).addErrback(self._failed)
+
+    def _read(self, reading: Reading, due: float) -> None:
+        self._since, self._hanging = None, False
+        values, failures = reading
+        for failure in failures:
+            self._log.warn("probe {probe} failed: {problem}", probe=failure.probe, problem=failure.problem)
+        if self.running and values:
+            self._take(due, values)
+
+    def _failed(self, failure: Failure) -> None:
+        self._since, self._hanging = None, False
+        self._log.failure("sampling failed", failure)

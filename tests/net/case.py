@@ -1,0 +1,75 @@
+"""What the tests of port 9000 have in common: a collector's port in memory, and peers that connect to it."""
+
+from typing import Any
+
+from twisted.internet.interfaces import IAddress
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from perfmon.net.agent_session import AgentSession
+from perfmon.net.collector import CollectorFactory, PortSettings
+from tests.net.recording import LOOPBACK, Peer, RecordingIntake, RecordingPresence, RecordingRefusals
+
+NOW = 1_800_000_000.0
+HELLO = {"type": "hello", "protocol": 1, "host": "web1", "instance": "one"}
+WELCOME = {"type": "welcome", "protocol": 1, "heartbeat": 5.0, "timeout": 15.0}
+CPU = {"type": "metrics", "id": 1, "names": ["cpu", "load"]}
+
+
+def hello(**others: Any) -> dict[str, Any]:
+    return HELLO | others
+
+
+def samples(seq: int, values: list[float | None], time: float = NOW, id: int = 1) -> dict[str, Any]:
+    return {"type": "samples", "seq": seq, "id": id, "time": time, "values": values}
+
+
+def ack(seq: int) -> dict[str, Any]:
+    return {"type": "ack", "seq": seq}
+
+
+class PortCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.intake = RecordingIntake()
+        self.presence = RecordingPresence()
+        self.refusals = RecordingRefusals()
+        self.factory = self.port()
+        self.addCleanup(self.assert_nothing_due)
+
+    def assert_nothing_due(self) -> None:
+        """A test that drops its peers leaves no timer behind."""
+        self.clock.advance(0)
+        for connection in list(self.factory.connections):
+            connection.transport.drop()  # type: ignore[attr-defined]  # a Peer
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual((self.factory.connections, self.factory.agents, self.intake.sources), (set(), {}, set()))
+
+    def port(self, **settings: Any) -> CollectorFactory:
+        self.factory = CollectorFactory(
+            PortSettings(**settings), self.intake, self.presence, self.refusals, self.clock, self.wall
+        )
+        return self.factory
+
+    def wall(self) -> float:
+        return NOW + self.clock.seconds()
+
+    def connect(self, address: IAddress = LOOPBACK) -> Peer:
+        return Peer(self.factory.buildProtocol(address), self.clock, address)
+
+    def agent(self, **others: Any) -> Peer:
+        """An agent that has been welcomed."""
+        peer = self.connect()
+        peer.send(hello(**others))
+        self.assertEqual(peer.received(), [WELCOME])
+        return peer
+
+    def session(self, host: str = "web1") -> AgentSession:
+        return self.factory.agents[host]
+
+    def assert_refused(self, peer: Peer, reason: str) -> None:
+        """The agent was told why, in an error, and nothing else; the connection was closed."""
+        (message,) = peer.received()
+        self.assertEqual(message["type"], "error")
+        self.assertIn(reason, message["reason"])
+        self.assertTrue(peer.closed)

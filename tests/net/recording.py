@@ -1,0 +1,202 @@
+"""Small stand-ins for what sessions talk to: a peer, and the seams of `perfmon.net.seams`."""
+
+from collections.abc import Iterable
+from itertools import count
+from typing import Any
+
+import orjson
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from perfmon.core.numbering import Columns, Numbering, Row
+from perfmon.core.reject import Rejected
+from perfmon.net.seams import Sender, Source
+
+LOOPBACK = IPv4Address("TCP", "127.0.0.1", 50_000)
+ELSEWHERE = IPv4Address("TCP", "192.0.2.7", 50_000)
+
+
+class RecordingIntake:
+    """Takes everything in; stores nothing until it is told to."""
+
+    def __init__(self, max_series: int = 1_000_000) -> None:
+        self._writers = count(1)
+        self._max_series = max_series
+        self._numbering = self._new_numbering()
+        self.numberings = 1
+        self.sources: set[Source] = set()
+        self.paused = False
+        self.rows: list[Row] = []
+        self.columns: list[Columns] = []
+        self.senders: list[tuple[Sender | None, int]] = []
+
+    def _new_numbering(self) -> Numbering:
+        return Numbering(lambda: next(self._writers), self._max_series)
+
+    @property
+    def numbering(self) -> Numbering:
+        if self._numbering.full:
+            self._numbering = self._new_numbering()
+            self.numberings += 1
+        return self._numbering
+
+    def attach(self, source: Source) -> None:
+        self.sources.add(source)
+        if self.paused:
+            source.pause()
+
+    def detach(self, source: Source) -> None:
+        self.sources.discard(source)
+
+    def add_columns(self, columns: Columns) -> None:
+        self.columns.append(columns)
+
+    def add_row(self, row: Row, sender: Sender | None = None, seq: int = 0) -> None:
+        self.rows.append(row)
+        self.senders.append((sender, seq))
+
+    def pause(self) -> None:
+        self.paused = True
+        for source in list(self.sources):
+            source.pause()
+
+    def resume(self) -> None:
+        self.paused = False
+        for source in list(self.sources):
+            source.resume()
+
+    def store(self) -> None:
+        """Everything taken in so far is stored: its senders are told."""
+        senders, self.senders = self.senders, []
+        for sender, seq in senders:
+            if sender is not None:
+                sender.stored(seq)
+
+    def samples(self) -> list[tuple[str, str, float, float]]:
+        """(host, metric, time in s, value) of everything taken in, absent values left out."""
+        found = []
+        for row in self.rows:
+            names = row.log.names[row.first : row.first + row.columns]
+            for name, value in zip(names, memoryview(row.values).cast("d"), strict=True):
+                if value == value:
+                    found.append((row.log.host, name, row.time_ms / 1000, value))
+        for columns in self.columns:
+            places, numbers = columns.numbering.places()
+            for series, time, value in zip(columns.series, columns.times_ms, columns.values, strict=True):
+                log = columns.numbering.logs[places[series]]
+                found.append((log.host, log.names[numbers[series]], int(time) / 1000, float(value)))
+        return found
+
+
+class RecordingPresence:
+    """Notes who gave signs of life."""
+
+    def __init__(self) -> None:
+        self.signs: list[tuple[str, bool]] = []  # host, beating
+        self.described: dict[str, dict[str, str]] = {}
+        self.left: list[tuple[str, str]] = []  # host, reason
+
+    def sign(self, host: str, beating: bool = True) -> None:
+        self.signs.append((host, beating))
+
+    def describe(self, host: str, meta: dict[str, str]) -> None:
+        self.described[host] = meta
+
+    def leave(self, host: str, reason: str) -> None:
+        self.left.append((host, reason))
+
+
+class RecordingRefusals:
+    """Notes what was refused."""
+
+    def __init__(self) -> None:
+        self.noted: list[tuple[Rejected, object]] = []  # with the peer
+
+    def note(self, rejected: Iterable[Rejected], peer: object) -> None:
+        self.noted += [(one, peer) for one in rejected]
+
+    @property
+    def reasons(self) -> list[str]:
+        return [one.reason for one, _ in self.noted]
+
+
+class Peer(StringTransport):
+    """A connection in memory, from the side of who has connected.
+
+    A connection that was closed ends with the next turn of the clock, as it does in a reactor.
+    """
+
+    def __init__(self, protocol: IProtocol, clock: Clock, address: IAddress = LOOPBACK) -> None:
+        super().__init__(peerAddress=address, lenient=True)
+        self._protocol = protocol
+        self._clock = clock
+        self.aborted = False
+        self.ended = False
+        protocol.makeConnection(self)
+
+    def send(self, *messages: bytes | dict[str, Any]) -> None:
+        """Bytes as they are, messages as lines, all in one read."""
+        self._protocol.dataReceived(
+            b"".join(one if isinstance(one, bytes) else orjson.dumps(one) + b"\n" for one in messages)
+        )
+
+    def received(self) -> list[dict[str, Any]]:
+        """The messages that have come since the last time."""
+        lines = self.value().splitlines()
+        self.clear()
+        return [orjson.loads(line) for line in lines]
+
+    def drop(self) -> None:
+        """The connection ends."""
+        if not self.ended:
+            self.ended = True
+            self._protocol.connectionLost(Failure(ConnectionDone()))
+
+    @property
+    def closed(self) -> bool:
+        """Whether the other side has closed the connection, or is about to."""
+        return self.disconnecting or self.ended
+
+    # -- the transport
+
+    def loseConnection(self) -> None:
+        if not self.disconnecting:
+            self._clock.callLater(0, self.drop)
+        super().loseConnection()
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+        self.loseConnection()
+
+    def unregisterProducer(self) -> None:
+        if self.producer is not None:  # real transports do not mind
+            super().unregisterProducer()
+
+
+@implementer(IStreamClientEndpoint)
+class MemoryEndpoint:
+    """Where a client connects to: every connection is a `Peer`, seen from the server's side."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.attempts = 0
+        self.peers: list[Peer] = []
+        self.problem: Exception | None = None  # why attempts fail, None while they do not
+        self.hanging: Deferred[IProtocol] | None = None  # set: what attempts give
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        self.attempts += 1
+        if self.hanging is not None:
+            return self.hanging
+        if self.problem is not None:
+            return fail(self.problem)
+        protocol = protocolFactory.buildProtocol(LOOPBACK)
+        assert protocol is not None
+        self.peers.append(Peer(protocol, self._clock))
+        return succeed(protocol)

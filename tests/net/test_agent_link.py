@@ -1,0 +1,328 @@
+"""Tests for `perfmon.net.agent_link`, with a collector in memory."""
+
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from perfmon.core.messages import Hello
+from perfmon.core.outbox import Outbox
+from perfmon.net.agent_link import WELCOME_TIMEOUT, AgentLink
+from tests.logs import logged
+from tests.net.recording import MemoryEndpoint, Peer
+
+NOW = 1_800_000_000.0
+HELLO = {"type": "hello", "protocol": 1, "host": "web1", "instance": "one", "token": "secret"}
+WELCOME = {"type": "welcome", "protocol": 1, "heartbeat": 5.0, "timeout": 15.0}
+
+
+def metrics(id: int, *names: str) -> dict[str, Any]:
+    return {"type": "metrics", "id": id, "names": list(names)}
+
+
+def samples(seq: int, values: list[float], id: int = 1) -> dict[str, Any]:
+    return {"type": "samples", "seq": seq, "id": id, "time": NOW + seq, "values": values}
+
+
+class AgentLinkTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.endpoint = MemoryEndpoint(self.clock)
+        self.outbox = Outbox()
+        hello = Hello(1, "web1", instance="one", token="secret")
+        self.link = AgentLink(
+            self.endpoint, "monitor:9000", hello, self.outbox, self.clock, lambda: NOW + self.clock.seconds()
+        )
+
+    def start(self) -> None:
+        self.link.startService()
+        self.addCleanup(self.stop)
+
+    def stop(self) -> None:
+        """Leaves no timer and no connection behind."""
+        stopped = self.link.stopService()
+        self.clock.advance(0)
+        self.successResultOf(stopped)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual([peer for peer in self.endpoint.peers if not peer.ended], [])
+
+    @property
+    def peer(self) -> Peer:
+        """The newest connection, from the collector's side."""
+        return self.endpoint.peers[-1]
+
+    def welcomed(self) -> Peer:
+        """The newest connection after its welcome; the hello was read."""
+        self.peer.received()
+        self.peer.send(WELCOME)
+        return self.peer
+
+    def next(self) -> Peer:
+        """The next connection, after the pause."""
+        before = len(self.endpoint.peers)
+        for _ in range(200):
+            self.clock.advance(0.1)
+            if len(self.endpoint.peers) > before:
+                return self.peer
+        raise AssertionError("no attempt within 20 s")
+
+    def reconnected(self) -> Peer:
+        """The next connection after its welcome; the hello was read."""
+        self.next()
+        return self.welcomed()
+
+    def add(self, *rounds: dict[str, float]) -> None:
+        """Samples rounds, a second after each other."""
+        for values in rounds:
+            self.outbox.add(NOW + self.outbox._seq + 1, values)
+        self.link.send()
+
+    def test_hello_first(self) -> None:
+        """The first line says who the agent is; nothing follows before the welcome."""
+        self.add({"cpu": 1.0})
+        self.start()
+        self.assertEqual(self.peer.received(), [HELLO])
+        self.add({"cpu": 2.0})
+        self.assertEqual(self.peer.received(), [])
+        self.peer.send(WELCOME)
+        self.assertEqual(self.peer.received(), [metrics(1, "cpu"), samples(1, [1.0]), samples(2, [2.0])])
+
+    def test_welcome_in_pieces(self) -> None:
+        """A welcome may arrive in any pieces."""
+        self.add({"cpu": 1.0})
+        self.start()
+        line = b'{"type":"welcome","protocol":1,"heartbeat":5,"timeout":15}\n'
+        for byte in line:
+            self.peer.send(bytes([byte]))
+        self.assertEqual(len(self.peer.received()), 3)
+
+    def test_declared_once(self) -> None:
+        """A schema is declared once on a connection, before its first round, and a new one when a metric appears."""
+        self.start()
+        peer = self.welcomed()
+        self.add({"cpu": 1.0}, {"cpu": 2.0})
+        self.add({"cpu": 3.0, "fan": 4.0})
+        self.add({"cpu": 5.0, "fan": 6.0})
+        self.assertEqual(
+            peer.received(),
+            [
+                metrics(1, "cpu"),
+                samples(1, [1.0]),
+                samples(2, [2.0]),
+                metrics(2, "cpu", "fan"),
+                samples(3, [3.0, 4.0], id=2),
+                samples(4, [5.0, 6.0], id=2),
+            ],
+        )
+
+    def test_unconfirmed_again(self) -> None:
+        """After a reconnect the rounds that were not confirmed are sent again, with their schema, and no others."""
+        self.start()
+        peer = self.welcomed()
+        self.add({"cpu": 1.0}, {"cpu": 2.0}, {"cpu": 3.0})
+        peer.received()
+        peer.send({"type": "ack", "seq": 1})
+        peer.drop()
+        self.add({"cpu": 4.0})
+        peer = self.reconnected()
+        self.assertEqual(peer.received(), [metrics(1, "cpu"), samples(2, [2.0]), samples(3, [3.0]), samples(4, [4.0])])
+        peer.send({"type": "ack", "seq": 4})
+        self.assertEqual(len(self.outbox), 0)
+
+    def test_nothing_twice(self) -> None:
+        """On one connection a round is sent once, confirmed or not."""
+        self.start()
+        peer = self.welcomed()
+        self.add({"cpu": 1.0})
+        peer.received()
+        self.link.send()
+        self.clock.advance(4)
+        self.link.send()
+        self.assertEqual(peer.received(), [])
+
+    def test_refused_round(self) -> None:
+        """A round that the collector refuses is forgotten, with a line in the log; the others are kept."""
+        self.start()
+        peer = self.welcomed()
+        self.add({"cpu": 1.0}, {"cpu": 2.0})
+        with logged() as log:
+            peer.send({"type": "refused", "seq": 1, "reason": "time too old"})
+        self.assertEqual(log.warnings, ["samples refused: time too old"])
+        peer.drop()
+        self.assertEqual(self.reconnected().received(), [metrics(1, "cpu"), samples(2, [2.0])])
+
+    def test_heartbeat(self) -> None:
+        """Heartbeats carry the agent's clock, as often as the welcome said."""
+        self.start()
+        self.peer.send(WELCOME | {"heartbeat": 2.0})
+        self.peer.received()
+        self.clock.pump([1.0] * 5)
+        self.assertEqual(
+            self.peer.received(), [{"type": "heartbeat", "time": NOW + 2}, {"type": "heartbeat", "time": NOW + 4}]
+        )
+
+    def test_error(self) -> None:
+        """A collector that refuses the agent is tried again, more and more rarely; the log has the reason once."""
+        with logged() as log:
+            self.start()
+            for _ in range(300):
+                if not self.peer.closed:
+                    self.peer.send({"type": "error", "reason": "wrong token"})
+                    self.assertTrue(self.peer.closed)
+                self.clock.advance(0.1)
+        self.assertEqual(log.warnings, ["no connection to monitor:9000: wrong token"])
+        self.assertIn(self.endpoint.attempts, range(8, 20))
+        self.assertTrue(all(peer.ended for peer in self.endpoint.peers[:-1]))
+
+    def test_error_goes_away(self) -> None:
+        """Once the reason is gone the agent is connected, and the next trouble is logged again."""
+        with logged() as log:
+            self.start()
+            for _ in range(2):
+                self.peer.send({"type": "error", "reason": "wrong token"})
+                self.reconnected().drop()
+                self.next()
+        self.assertEqual(log.warnings, ["no connection to monitor:9000: wrong token"] * 2)
+        self.assertEqual(log.infos.count("connected to monitor:9000"), 2)
+
+    def test_error_later(self) -> None:
+        """An error after the welcome ends the connection, with the reason in the log."""
+        self.start()
+        peer = self.welcomed()
+        with logged() as log:
+            peer.send({"type": "error", "reason": "line over 1048576 bytes"})
+        self.assertTrue(peer.aborted)
+        self.assertEqual(log.warnings, ["leaving the collector: line over 1048576 bytes"])
+
+    def test_errors_again_and_again(self) -> None:
+        """A collector that welcomes the agent and throws it out at once is not tried in a tight loop."""
+        self.start()
+        for _ in range(300):
+            if not self.peer.closed:
+                self.peer.send(WELCOME, {"type": "error", "reason": "no"})
+            self.clock.advance(0.1)
+        self.assertIn(self.endpoint.attempts, range(8, 20))
+
+    def test_unreachable(self) -> None:
+        """A collector that cannot be reached is tried again; the log has each reason once."""
+        self.endpoint.problem = OSError("connection refused")
+        with logged() as log:
+            self.start()
+            self.clock.pump([0.1] * 100)
+            self.endpoint.problem = OSError("no route to host")
+            self.clock.pump([0.1] * 200)
+        self.assertEqual(
+            log.warnings,
+            [
+                "no connection to monitor:9000: connection refused",
+                "no connection to monitor:9000: no route to host",
+            ],
+        )
+
+    def test_pauses(self) -> None:
+        """Attempts begin 50 ms apart, and are never more than 15 s apart."""
+        self.endpoint.problem = OSError("connection refused")
+        self.start()
+        self.clock.pump([0.01] * 10)
+        self.assertGreaterEqual(self.endpoint.attempts, 2)
+        self.clock.pump([1.0] * 120)
+        before = self.endpoint.attempts
+        self.clock.pump([1.0] * 60)
+        self.assertIn(self.endpoint.attempts - before, range(4, 9))
+
+    def test_no_collector(self) -> None:
+        """Who answers with something else is no collector; the log says so, once."""
+        with logged() as log:
+            self.start()
+            self.peer.send(b"HTTP/1.1 400 Bad Request\r\n")
+            self.assertTrue(self.peer.aborted)
+            self.next().send(b"HTTP/1.1 400 Bad Request\r\n")
+            self.clock.advance(0)
+        (warning,) = log.warnings
+        self.assertIn("no connection to monitor:9000: no perfmon collector there?", warning)
+
+    def test_welcome_out_of_place(self) -> None:
+        """A welcome that makes no sense, or comes twice, is the word of no collector."""
+        self.start()
+        for messages in ([WELCOME, WELCOME], [WELCOME | {"heartbeat": 0.0}], [WELCOME | {"heartbeat": -1.0}]):
+            self.peer.send(*messages)
+            self.assertTrue(self.peer.aborted, messages)
+            self.clock.pump([0.1] * 20)
+
+    def test_words_after_the_end(self) -> None:
+        """What a collector says behind its error is not listened to."""
+        self.start()
+        self.peer.send({"type": "error", "reason": "no"}, WELCOME, {"type": "ack", "seq": 1})
+        self.assertTrue(self.peer.aborted)
+
+    def test_closed_before_welcome(self) -> None:
+        """A connection that ends before the welcome is no connection; it is tried again."""
+        with logged() as log:
+            self.start()
+            self.peer.drop()
+            self.reconnected()
+        self.assertEqual(
+            log.warnings, ["no connection to monitor:9000: connection closed before the collector said welcome"]
+        )
+
+    def test_no_welcome(self) -> None:
+        """A collector that does not answer the hello is left."""
+        with logged() as log:
+            self.start()
+            self.clock.advance(WELCOME_TIMEOUT)
+            self.assertTrue(self.peer.aborted)
+            self.clock.advance(0)
+        self.assertEqual(log.warnings, ["no connection to monitor:9000: the collector did not answer"])
+
+    def test_silent_collector(self) -> None:
+        """A collector that says nothing any more is left after its own timeout; one that echoes is not."""
+        self.start()
+        peer = self.welcomed()
+        for _ in range(10):
+            self.clock.advance(5)
+            self.assertFalse(peer.closed)
+            peer.send(*peer.received())
+        with logged() as log:
+            self.clock.pump([5.0] * 3)
+            self.assertFalse(peer.closed)
+            self.clock.advance(5)
+        self.assertTrue(peer.aborted)
+        self.assertEqual(log.warnings, ["leaving the collector: the collector gave no sign for 15 s"])
+
+    def test_goodbye(self) -> None:
+        """Stopping says goodbye, lets it be sent, and waits for the end of the connection."""
+        self.link.startService()
+        peer = self.welcomed()
+        stopped = self.link.stopService()
+        self.assertEqual(peer.received(), [{"type": "goodbye"}])
+        self.assertEqual((peer.closed, peer.aborted), (True, False))
+        self.assertNoResult(stopped)
+        self.clock.advance(0)
+        self.successResultOf(stopped)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stop_before_welcome(self) -> None:
+        """Stopping ends a connection that has not been welcomed yet, without a word in the log."""
+        with logged() as log:
+            self.link.startService()
+            self.assertEqual(self.peer.received(), [HELLO])
+            self.stop()
+        self.assertEqual((self.peer.received(), log.warnings), ([], []))
+
+    def test_stop_between_attempts(self) -> None:
+        """Stopping while the collector is away ends the attempts."""
+        self.endpoint.problem = OSError("connection refused")
+        self.link.startService()
+        self.clock.advance(1)
+        self.stop()
+        before = self.endpoint.attempts
+        self.clock.advance(60)
+        self.assertEqual(self.endpoint.attempts, before)
+
+    def test_after_the_stop(self) -> None:
+        """A round that is sampled after the stop goes nowhere."""
+        self.link.startService()
+        self.welcomed()
+        self.stop()
+        self.add({"cpu": 1.0})
+        self.assertEqual(self.peer.received(), [{"type": "goodbye"}])

@@ -1,0 +1,191 @@
+"""Tests for `perfmon.net.collector`: who may connect, and which protocol a connection speaks."""
+
+from ipaddress import ip_network
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.interfaces import IAddress
+
+from perfmon.core.presence import State
+from perfmon.core.reject import BAD_LINE, NOT_ALLOWED
+from tests.net.case import HELLO, NOW, WELCOME, PortCase
+from tests.net.recording import ELSEWHERE, LOOPBACK, Peer
+
+LINE = b"web1.cpu 1 -1\n"
+HEARTBEAT = {"type": "heartbeat", "time": NOW}
+
+
+def v6(host: str) -> IPv6Address:
+    return IPv6Address("TCP", host, 50_000)
+
+
+class FirstByteTests(PortCase):
+    def test_message(self) -> None:
+        """A first byte of { means perfmon's own protocol, even if it comes alone."""
+        peer = self.connect()
+        peer.send(b"{")
+        peer.send(b'"type":"hello","protocol":1,"host":"web1"}\n')
+        self.assertEqual(peer.received(), [WELCOME])
+
+    def test_line(self) -> None:
+        """Any other first byte means Graphite, even if it comes alone."""
+        for first in range(len(LINE)):
+            peer = self.connect()
+            peer.send(LINE[: first + 1])
+            peer.send(LINE[first + 1 :] or LINE)
+            peer.drop()
+            self.assertIn(("web1", "cpu", NOW, 1.0), self.intake.samples())
+            self.intake.columns.clear()
+
+    def test_decided_once(self) -> None:
+        """What a connection speaks stays decided: neither may come in the other's stream."""
+        peer = self.connect()
+        peer.send(LINE)
+        peer.send(HELLO)
+        self.assertEqual((peer.value(), self.refusals.reasons, peer.closed), (b"", [BAD_LINE], False))
+        agent = self.agent()
+        agent.send(LINE)
+        self.assert_refused(agent, "bad message")
+
+    def test_nothing(self) -> None:
+        """A connection that says nothing has no session, and ends without a trace."""
+        peer = self.connect()
+        self.assertEqual(len(self.factory.connections), 1)
+        peer.drop()
+        self.assertEqual((self.factory.connections, self.refusals.noted, self.clock.getDelayedCalls()), (set(), [], []))
+
+
+class GraphiteFromTests(PortCase):
+    def taken(self, address: IAddress) -> bool:
+        """Whether Graphite lines from `address` are taken; where not, the connection is closed and that is noted."""
+        peer = self.connect(address)
+        peer.send(LINE)
+        taken = bool(self.intake.columns)
+        self.intake.columns.clear()
+        self.assertEqual(peer.closed, not taken)
+        self.assertEqual(
+            [(one.reason, to) for one, to in self.refusals.noted], [] if taken else [(NOT_ALLOWED, address)]
+        )
+        if not taken:
+            self.assertIn("--graphite-from", self.refusals.noted[0][0].detail)
+        self.assertEqual(peer.value(), b"")
+        self.refusals.noted.clear()
+        peer.drop()
+        return taken
+
+    def test_this_machine(self) -> None:
+        """Without being told otherwise Graphite lines are taken from this machine only."""
+        for address, taken in (
+            (LOOPBACK, True),
+            (IPv4Address("TCP", "127.8.8.8", 1), True),
+            (v6("::1"), True),
+            (v6("::ffff:127.0.0.1"), True),
+            (UNIXAddress("/run/other"), True),
+            (UNIXAddress(None), True),
+            (ELSEWHERE, False),
+            (IPv4Address("TCP", "10.0.0.1", 1), False),
+            (v6("2001:db8::1"), False),
+            (v6("fe80::1%eth0"), False),
+            (v6("::ffff:10.0.0.1"), False),
+        ):
+            self.assertEqual(self.taken(address), taken, address)
+
+    def test_networks(self) -> None:
+        """The networks of --graphite-from may send, also where their IPv4 addresses come as IPv6 ones."""
+        networks = [ip_network(text) for text in ("10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32", "fe80::/10")]
+        self.port(graphite_from=networks)
+        for address, taken in (
+            (LOOPBACK, True),
+            (IPv4Address("TCP", "10.1.2.3", 1), True),
+            (v6("::ffff:10.1.2.3"), True),
+            (ELSEWHERE, True),
+            (IPv4Address("TCP", "192.0.2.8", 1), False),
+            (v6("::ffff:192.0.2.8"), False),
+            (v6("2001:db8:1::1"), True),
+            (v6("2001:db9::1"), False),
+            (v6("fe80::1%eth0"), True),
+        ):
+            self.assertEqual(self.taken(address), taken, address)
+
+    def test_agents_from_everywhere(self) -> None:
+        """Agents have a token: they may come from everywhere."""
+        peer = self.connect(ELSEWHERE)
+        peer.send(HELLO)
+        self.assertEqual(peer.received(), [WELCOME])
+
+
+class ConnectionTests(PortCase):
+    def test_most(self) -> None:
+        """One connection more than there may be is refused, and there is room again when one has ended."""
+        self.port(max_connections=2)
+        first, second, third = self.connect(), self.connect(), self.connect()
+        self.assertEqual([peer.closed for peer in (first, second, third)], [False, False, True])
+        self.assertEqual(self.refusals.reasons, [NOT_ALLOWED])
+        self.assertIn("more than 2 connections (--max-connections)", self.refusals.noted[0][0].detail)
+        third.drop()
+        self.assertTrue(self.connect().closed)
+        first.drop()
+        fourth = self.connect()
+        fourth.send(HELLO)
+        self.assertEqual(fourth.received(), [WELCOME])
+
+    def test_options_of_sockets(self) -> None:
+        """A TCP connection is told to notice a dead peer and to send acks at once."""
+        told = []
+
+        class Socket(Peer):
+            def setTcpKeepAlive(self, on: bool) -> None:
+                told.append(("keepalive", on))
+
+            def setTcpNoDelay(self, on: bool) -> None:
+                told.append(("nodelay", on))
+
+        Socket(self.factory.buildProtocol(LOOPBACK), self.clock)
+        self.assertEqual(told, [("keepalive", True), ("nodelay", True)])
+
+    def test_pause(self) -> None:
+        """Graphite senders, which have no acks, are paused with the intake and go on with it."""
+        peer = self.connect()
+        peer.send(LINE)
+        self.intake.pause()
+        self.assertEqual(peer.producerState, "paused")
+        self.intake.resume()
+        self.assertEqual(peer.producerState, "producing")
+        peer.drop()
+        self.intake.pause()
+
+    def test_new_while_paused(self) -> None:
+        """A Graphite sender that comes while the intake is paused waits after its first read."""
+        self.intake.pause()
+        peer = self.connect()
+        self.assertEqual(peer.producerState, "producing")
+        peer.send(LINE)
+        self.assertEqual(peer.producerState, "paused")
+        self.assertEqual(len(self.intake.samples()), 1)
+
+    def test_stop(self) -> None:
+        """When the port closes so do its connections, those over TLS included, which wait for their producers."""
+        peers = [self.connect(), self.agent()]
+        silent = self.connect()
+        peers[0].send(LINE)
+        self.factory.stopFactory()
+        self.assertEqual([peer.closed for peer in (*peers, silent)], [True] * 3)
+        self.assertEqual([peer.producer for peer in (*peers, silent)], [None] * 3)
+
+    def test_departed(self) -> None:
+        """The connection of a host that has departed is dead, and is ended; other changes leave it alone."""
+        peer, other = self.agent(), self.agent(host="web2")
+        for state in (State.UP, State.LATE, State.LEFT, State.SILENT):
+            self.factory.hostChanged("web1", state)
+        self.factory.hostChanged("web3", State.DEPARTED)
+        self.assertFalse(peer.closed)
+        self.factory.hostChanged("web1", State.DEPARTED)
+        self.assertEqual((peer.aborted, other.closed), (True, False))
+
+    def test_apart(self) -> None:
+        """What one peer does wrong is not felt by another."""
+        good, bad = self.agent(), self.agent(host="web2")
+        bad.send(b"nonsense\n")
+        self.clock.advance(0)
+        good.send(HEARTBEAT)
+        self.assertEqual(good.received(), [HEARTBEAT])
+        self.assertEqual(list(self.factory.agents), ["web1"])
