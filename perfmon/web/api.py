@@ -1,0 +1,167 @@
+"""The JSON API: what each path answers. docs/reference/http.md says it for users."""
+
+import math
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Any, Protocol, TypeVar
+
+from perfmon.core.frames import FormatError
+from perfmon.core.globs import matcher
+from perfmon.core.names import BadName, checked_host
+from perfmon.core.posted import BadBody
+from perfmon.core.query import BadQuery, Query
+from perfmon.core.reject import Rejected
+from perfmon.core.tiers import parse_duration
+from perfmon.core.timespec import parse_time
+from perfmon.web.http import Call, HttpError, Route, bad_request
+
+_T = TypeVar("_T")
+
+# Most events in one answer; the next page begins after the last id.
+MAX_EVENTS = 1_000
+
+# An event's id as a stream of the store gives it: two unsigned numbers of 64 bits. There is none after the largest.
+_EVENT_ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
+_ID_END = 2**64 - 1
+
+
+class Backend(Protocol):
+    """What the API needs of the collector."""
+
+    @property
+    def unavailable(self) -> type[Exception]:
+        """Raised by all below where the store is away."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why samples cannot be stored now, None while they can."""
+
+    async def report(self) -> dict[str, Any]: ...
+    async def hosts(self, host: str, metric: str) -> list[dict[str, Any]]: ...
+    async def query(self, query: Query) -> dict[str, Any]: ...
+    async def events(self, since: str, limit: int, newest: bool) -> list[dict[str, Any]]: ...
+
+    async def post(self, body: bytes) -> tuple[int, Mapping[int, Rejected]]:
+        """Stores posted samples: how many were stored, and why others (by their place) were not."""
+
+
+class JsonApi:
+    """The handlers of the API, and their routes."""
+
+    def __init__(self, backend: Backend, wall: Callable[[], float]) -> None:
+        """`wall` gives the time in s since the epoch."""
+        self._backend = backend
+        self._wall = wall
+
+    def routes(self) -> list[Route]:
+        """Every path of the API."""
+        return [
+            Route("GET", "/healthz", self._healthz, open=True),
+            Route("GET", "/readyz", self._readyz, open=True),
+            Route("GET", "/status", self._status),
+            Route("GET", "/api/v1/status", self._status),
+            Route("GET", "/api/v1/hosts", self._hosts, frozenset({"host", "metric"})),
+            Route("GET", "/api/v1/hosts/{host}", self._host, frozenset({"metric"})),
+            Route(
+                "GET",
+                "/api/v1/query",
+                self._query,
+                frozenset({"host", "metric", "from", "until", "step", "agg"}),
+            ),
+            Route("GET", "/api/v1/events", self._events, frozenset({"since", "limit", "order"})),
+            Route("POST", "/api/v1/samples", self._samples),
+        ]
+
+    async def _healthz(self, call: Call) -> Any:
+        return {"status": "ok"}
+
+    async def _readyz(self, call: Call) -> Any:
+        if self._backend.problem is not None:
+            raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, f"the store cannot be used: {self._backend.problem}")
+        return {"status": "ready"}
+
+    async def _status(self, call: Call) -> Any:
+        return await self._asked(self._backend.report())
+
+    async def _hosts(self, call: Call) -> Any:
+        given = call.parameters
+        return {"hosts": await self._asked(self._backend.hosts(_glob(given, "host"), _glob(given, "metric")))}
+
+    async def _host(self, call: Call) -> Any:
+        name = call.path["host"]
+        metric = _glob(call.parameters, "metric")
+        try:
+            # such a name has no special characters of a glob, so as a glob it can only mean itself
+            found = await self._asked(self._backend.hosts(checked_host(name), metric))
+        except BadName:
+            found = []
+        if not found:
+            raise HttpError(HTTPStatus.NOT_FOUND, f"no host {name!r}; GET /api/v1/hosts lists them")
+        return found[0]
+
+    async def _query(self, call: Call) -> Any:
+        given = call.parameters
+        now = self._wall()
+        if not given.get("metric"):
+            raise bad_request("parameter metric is needed: a metric's name, or a pattern such as system.cpu.*")
+        start = _parsed("from", given.get("from", "-1h"), lambda text: parse_time(text, now))
+        stop = _parsed("until", given.get("until", "now"), lambda text: parse_time(text, now))
+        step = _parsed("step", given["step"], parse_duration) if given.get("step") else None
+        try:
+            query = Query(_glob(given, "host"), _glob(given, "metric"), start, stop, step, given.get("agg", "avg"))
+            return await self._asked(self._backend.query(query))
+        except BadQuery as problem:
+            raise bad_request(str(problem)) from None
+
+    async def _events(self, call: Call) -> Any:
+        given = call.parameters
+        limit = _parsed("limit", given.get("limit", "100"), int)
+        if not 0 < limit <= MAX_EVENTS:
+            raise bad_request(f"limit is 1 to {MAX_EVENTS}")
+        order = given.get("order", "asc")
+        if order not in ("asc", "desc"):
+            raise bad_request("order is asc (oldest first) or desc (newest first)")
+        since = given.get("since", "-1d")
+        event = _EVENT_ID.fullmatch(since)
+        if event is None or max(int(event[1]), int(event[2])) >= _ID_END:
+            now = self._wall()
+            moment = _parsed("since", since, lambda text: parse_time(text, now))
+            since = str(max(0, math.floor(moment * 1000)))
+        return {"events": await self._asked(self._backend.events(since, limit, order == "desc"))}
+
+    async def _samples(self, call: Call) -> Any:
+        # A page of another site could post a form here, but not JSON: browsers ask first.
+        if call.content_type != "application/json":
+            raise HttpError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json")
+        try:
+            stored, refused = await self._asked(self._backend.post(call.body))
+        except BadBody as problem:
+            raise bad_request(str(problem)) from None
+        return {
+            "stored": stored,
+            "refused": [{"place": place, "reason": why.reason, "detail": why.detail} for place, why in refused.items()],
+        }
+
+    async def _asked(self, answer: Awaitable[_T]) -> _T:
+        """`answer`; 503 where it needs the store and the store is away, 500 for what cannot be read in it."""
+        try:
+            return await answer
+        except self._backend.unavailable as problem:
+            raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, f"the store cannot be used: {problem}") from None
+        except FormatError as problem:
+            raise HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, str(problem)) from None
+
+
+def _parsed(name: str, text: str, parse: Callable[[str], _T]) -> _T:
+    try:
+        return parse(text)
+    except ValueError as problem:
+        raise bad_request(f"parameter {name}: {problem}") from None
+
+
+def _glob(given: Mapping[str, str], name: str) -> str:
+    """The parameter `name`, a pattern; without it everything."""
+    text = given.get(name, "*")
+    _parsed(name, text, matcher)
+    return text

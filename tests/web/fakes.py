@@ -1,0 +1,183 @@
+"""A stand-in for the collector, and two ways to ask the real site in memory: as a client does, and byte by byte."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from treq.testing import StubTreq
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.server import Site
+
+from perfmon.core.query import Query
+from perfmon.core.reject import Rejected
+from perfmon.web.site import make_site
+
+NOW = 1_792_310_400.0  # 2026-10-18T08:00:00Z
+TOKEN = "a token that nobody guesses"
+
+
+class Away(Exception):
+    """The stand-in's store is away."""
+
+
+class StandIn:
+    """A collector that answers what it was told to, and remembers what it was asked.
+
+    An exception among `answers` is raised, a Deferred is waited for.
+    """
+
+    unavailable: type[Exception] = Away
+
+    def __init__(self) -> None:
+        self.problem: str | None = None
+        self.asked: list[tuple[Any, ...]] = []
+        self.answers: dict[str, Any] = {"report": {}, "hosts": [], "query": {}, "events": [], "post": (0, {})}
+
+    async def _answer(self, name: str, *given: Any) -> Any:
+        self.asked.append((name, *given))
+        answer = self.answers[name]
+        if isinstance(answer, Exception):
+            raise answer
+        return await answer if isinstance(answer, Deferred) else answer
+
+    async def report(self) -> dict[str, Any]:
+        report: dict[str, Any] = await self._answer("report")
+        return report
+
+    async def hosts(self, host: str, metric: str) -> list[dict[str, Any]]:
+        hosts: list[dict[str, Any]] = await self._answer("hosts", host, metric)
+        return hosts
+
+    async def query(self, query: Query) -> dict[str, Any]:
+        found: dict[str, Any] = await self._answer("query", query)
+        return found
+
+    async def events(self, since: str, limit: int, newest: bool) -> list[dict[str, Any]]:
+        events: list[dict[str, Any]] = await self._answer("events", since, limit, newest)
+        return events
+
+    async def post(self, body: bytes) -> tuple[int, Mapping[int, Rejected]]:
+        outcome: tuple[int, Mapping[int, Rejected]] = await self._answer("post", body)
+        return outcome
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response."""
+
+    status: int
+    headers: dict[str, str]  # names in lower case
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return orjson.loads(self.body)
+
+    @property
+    def error(self) -> str:
+        """The sentence of an answer that is nothing but an error."""
+        (name, sentence), *others = self.json.items()
+        assert (name, others) == ("error", [])
+        assert isinstance(sentence, str)
+        return sentence
+
+
+def _head(head: bytes) -> tuple[int, dict[str, str]]:
+    first, *lines = head.decode("latin-1").split("\r\n")
+    return int(first.split()[1]), {
+        name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
+    }
+
+
+class Wire:
+    """A connection to the site, on which a test writes bytes."""
+
+    def __init__(self, site: Site) -> None:
+        protocol = site.buildProtocol(None)
+        assert protocol is not None
+        self._protocol = protocol
+        self.transport = StringTransport()
+        self._protocol.makeConnection(self.transport)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the site has closed the connection."""
+        return self.transport.disconnecting
+
+    def send(self, data: bytes) -> list[Answer]:
+        """All responses so far, once `data` has arrived as one read."""
+        self._protocol.dataReceived(data)
+        return self.answers()
+
+    def send_for_head(self, request: bytes) -> Answer:
+        """The response to a HEAD, with all the bytes that should not follow it."""
+        self._protocol.dataReceived(request)
+        head, _, rest = self.transport.value().partition(b"\r\n\r\n")
+        return Answer(*_head(head), rest)
+
+    def answers(self) -> list[Answer]:
+        answers, rest = [], self.transport.value()
+        while rest:
+            head, _, rest = rest.partition(b"\r\n\r\n")
+            status, headers = _head(head)
+            size = int(headers.get("content-length", 0))  # Twisted's own refusals have none
+            assert len(rest) >= size
+            answers.append(Answer(status, headers, rest[:size]))
+            rest = rest[size:]
+        return answers
+
+    def lose(self) -> None:
+        """The client goes away."""
+        self._protocol.connectionLost(Failure(ConnectionDone()))
+
+
+class SiteTestCase(SynchronousTestCase):
+    """A test of the site before a stand-in for the collector."""
+
+    token = ""
+
+    def setUp(self) -> None:
+        self.backend = StandIn()
+        self.clock = Clock()
+        self.site = make_site(self.backend, self.token, lambda: NOW, self.clock)
+        self._wires: list[Wire] = []
+
+    def tearDown(self) -> None:
+        for wire in self._wires:
+            wire.lose()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def ask(
+        self, path: str, method: str = "GET", headers: Mapping[str, str] | None = None, data: bytes | None = None
+    ) -> Answer:
+        """The answer to a request of treq."""
+        client: Any = StubTreq(self.site.resource)
+        client._agent._serverFactory = self.site  # it would make one of its own, of which nothing here is true
+        response = self.successResultOf(
+            client.request(method, f"http://localhost{path}", headers=dict(headers or {}), data=data)
+        )
+        body = self.successResultOf(response.content())
+        client.flush()
+        named = {name.decode().lower(): values[0].decode() for name, values in response.headers.getAllRawHeaders()}
+        return Answer(response.code, named, body)
+
+    def wire(self) -> Wire:
+        """A new connection."""
+        self._wires.append(Wire(self.site))
+        return self._wires[-1]
+
+    def ask_raw(self, target: bytes, *headers: bytes, method: bytes = b"GET") -> Answer:
+        """The answer to a request whose target is sent as it is."""
+        lines = [b"%s %s HTTP/1.1" % (method, target), b"Host: localhost", *headers, b"", b""]
+        (answer,) = self.wire().send(b"\r\n".join(lines))
+        return answer
+
+    def post(self, body: bytes, content_type: str = "application/json") -> Answer:
+        """The answer to posted samples."""
+        return self.ask("/api/v1/samples", "POST", {"Content-Type": content_type}, body)
