@@ -16,8 +16,11 @@ import tempfile
 import threading
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import hiredis
 import numpy as np
 import orjson
 
@@ -26,6 +29,8 @@ from perfmon.core.messages import PROTOCOL, Hello, Metrics, Samples, encode
 from perfmon.core.tiers import RAW
 
 SERVER_CORE, SENDER_CORE = 0, 1
+
+Status = dict[str, dict[str, Any]]
 
 
 def value(host: int, metric: int, moment: int) -> float:
@@ -60,13 +65,12 @@ class Collector:
                 raise SystemExit(self.log.read_text())
             time.sleep(0.05)
 
-    def status(self) -> dict[str, dict[str, float]]:
+    def status(self) -> Status:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/status", timeout=600) as answer:
-            found: dict[str, dict[str, float]] = orjson.loads(answer.read())
+            found: Status = orjson.loads(answer.read())
             return found
 
-    def await_status(self, condition: "object") -> None:
-        assert callable(condition)
+    def await_status(self, condition: Callable[[Status], bool]) -> None:
         while not condition(self.status()):
             time.sleep(0.05)
 
@@ -142,8 +146,6 @@ def send(port: int, streams: list[bytes]) -> list[socket.socket]:
 
 def prove(collector: Collector, hosts: int, metrics: int, moments: list[int]) -> None:
     """Reads every sample back from the store itself, and compares it with what was sent."""
-    import hiredis
-
     store = socket.socket(socket.AF_UNIX)
     store.connect(str(collector.folder / "store" / "valkey.sock"))
     reader = hiredis.Reader()
@@ -151,7 +153,7 @@ def prove(collector: Collector, hosts: int, metrics: int, moments: list[int]) ->
         found: dict[str, list[tuple[int, float]]] = {}
         for window in RAW.windows(moments[0] * 1000, moments[-1] * 1000):
             key = f"pm:{{host{host}}}:raw:{window}:head"
-            store.sendall(hiredis.pack_command(("GET", key)))
+            store.sendall(b"GET %s\r\n" % key.encode())
             while (head := reader.gets()) is False:
                 reader.feed(store.recv(1 << 20))
             if head is not None:
@@ -163,7 +165,9 @@ def prove(collector: Collector, hosts: int, metrics: int, moments: list[int]) ->
             assert found[f"group{metric % 10}.metric{metric}"] == expected, (host, metric)
 
 
-def measure(what: str, collector: Collector, streams: list[bytes], hosts: int, metrics: int, moments: list[int]) -> None:
+def measure(
+    what: str, collector: Collector, streams: list[bytes], hosts: int, metrics: int, moments: list[int]
+) -> None:
     """One run: sends, waits for the last sample, proves, prints."""
     count = hosts * metrics * len(moments)
     before, started = collector.cpu(), time.perf_counter()
@@ -187,8 +191,10 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=20)
     options.add_argument("--connections", type=int, default=8, help="of the Graphite senders")
     chosen = options.parse_args()
-    print(f"{platform.machine()}, {os.cpu_count()} cores, {platform.python_implementation()} {platform.python_version()}, "
-          f"numpy {np.__version__}; collector and store on core {SERVER_CORE}")  # fmt: skip
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, {platform.python_implementation()} "
+        f"{platform.python_version()}, numpy {np.__version__}; collector and store on core {SERVER_CORE}"
+    )
     now = int(time.time())
     moments = [now - 10 * (chosen.rounds - number) for number in range(chosen.rounds)]
     for what, streams in (

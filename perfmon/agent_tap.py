@@ -39,7 +39,7 @@ class Options(ConfigurableOptions):
         self["label"] = []
 
     def opt_label(self, label: str) -> None:
-        """NAME=VALUE, kept with the host (can be given several times)"""
+        """NAME=VALUE, kept with the host (several times)"""
         self["label"].append(label)
 
     def postOptions(self) -> None:
@@ -89,7 +89,10 @@ def endpoint_of(server: str) -> str:
     if match is not None:
         host = (match[1] or match[2]).replace(":", "\\:")
         return f"tcp:{host}:{port(match[3])}"
-    if server.partition(":")[0] in ("tcp", "tls", "ssl", "unix"):
+    kind = server.partition(":")[0]
+    if kind == "ssl":
+        raise ValueError("ssl: does not check who answers, and would hand over the token; write tls:HOST:PORT")
+    if kind in ("tcp", "tls", "unix"):
         return server
     raise ValueError(f"{server!r}: write HOST:PORT, [IPV6]:PORT, or an endpoint such as tls:HOST:PORT")
 
@@ -121,7 +124,10 @@ def make_agent(config: AgentConfig, reactor: Any) -> IService:
         try:
             endpoint = clientFromString(reactor, config.endpoint)
         except (ValueError, TypeError, OSError) as problem:
-            raise SystemExit(f"perfmon-agent: --server {config.server}: {problem}") from None
+            raise SystemExit(
+                f"perfmon-agent: --server {config.server} is no client endpoint: write HOST:PORT, tls:HOST:PORT or "
+                f"unix:path=PATH ({problem})"
+            ) from None
     agent = StagedService()
     outbox = Outbox()
     hello = this_host(config.name, config.interval, config.labels, config.token)

@@ -50,7 +50,7 @@ def client(url: str, token: str) -> Get:
             response = await treq.get(f"{url}{path}", params=parameters, headers=headers, timeout=TIMEOUT)
             body = await treq.content(response)
         except (ConnectError, TimeoutError, ResponseFailed, ResponseNeverReceived) as problem:
-            raise CommandError(f"no collector at {url}: {problem}; name another with --url") from None
+            raise CommandError(f"no collector at {url}: {reason_of(problem)}; name another with --url") from None
         try:
             answer = orjson.loads(body)
         except orjson.JSONDecodeError:
@@ -120,7 +120,7 @@ async def _hosts(get: Get, options: argparse.Namespace) -> tuple[Any, Callable[[
 
 async def _query(get: Get, options: argparse.Namespace) -> tuple[Any, Callable[[Console], None]]:
     parameters = {"metric": options.metric, "host": options.host, "agg": options.agg}
-    parameters |= {"from": options.start, "until": options.until}
+    parameters |= {"from": zoned(options.start), "until": zoned(options.until)}
     if options.step:
         parameters["step"] = options.step
     answer = await get("/api/v1/query", parameters)
@@ -141,7 +141,7 @@ async def _query(get: Get, options: argparse.Namespace) -> tuple[Any, Callable[[
 
 
 async def _events(get: Get, options: argparse.Namespace) -> tuple[Any, Callable[[Console], None]]:
-    answer = await get("/api/v1/events", {"since": options.since, "limit": str(options.limit)})
+    answer = await get("/api/v1/events", {"since": zoned(options.since), "limit": str(options.limit)})
 
     def show(console: Console) -> None:
         table = Table(box=None)
@@ -153,6 +153,22 @@ async def _events(get: Get, options: argparse.Namespace) -> tuple[Any, Callable[
         console.print(table)
 
     return answer, show
+
+
+def reason_of(problem: Exception) -> str:
+    """What went wrong, also where Twisted wraps it."""
+    reasons = getattr(problem, "reasons", None)
+    return f"{reasons[0].getErrorMessage()}" if reasons else str(problem)
+
+
+def zoned(time: str) -> str:
+    """`time` as the API reads it: one without a zone is meant here as times are shown here, in the local zone."""
+    if "-" not in time[1:]:
+        return time  # now, -1h or seconds
+    try:
+        return datetime.fromisoformat(time).astimezone().isoformat()
+    except ValueError:
+        return time
 
 
 def moment(time: float) -> str:

@@ -26,7 +26,7 @@ class ConfigurableOptions(usage.Options):
     A file is a prefix of the command line: what is written there can be given again, and then counts.
     """
 
-    optParameters = [["config", "c", None, "TOML file of options, by their long names; the command line wins"]]
+    optParameters = [["config", "c", None, "TOML file of options, by long names; the command line wins, lists add up"]]
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         words = list(sys.argv[1:] if options is None else options)
@@ -102,6 +102,13 @@ def at_least(least: float, parse: Callable[[str], float]) -> Callable[[str], flo
         return number
 
     return parsed
+
+
+def whole(text: str) -> int:
+    """A whole number."""
+    if not text.isdecimal():
+        raise ValueError(f"{text!r} is no whole number")
+    return int(text)
 
 
 def port(text: str) -> int:

@@ -19,7 +19,7 @@ from perfmon.core.presence import Timeouts
 from perfmon.core.tiers import parse_duration
 from perfmon.files import allow_connections
 from perfmon.host import own_name, this_host
-from perfmon.options import HOW_TO_TOKEN, ConfigurableOptions, at_least, port
+from perfmon.options import HOW_TO_TOKEN, ConfigurableOptions, at_least, port, whole
 from perfmon.storage.address import StoreAddress, parse_store
 
 # Connections that wait to be accepted: a whole fleet that comes back at once must not be turned away.
@@ -54,23 +54,19 @@ class Options(ConfigurableOptions):
         self["graphite-from"] = []
 
     def opt_listen(self, endpoint: str) -> None:
-        """endpoint to listen on in place of --port and --interface, for example
-        ssl:9000:privateKey=key.pem:certKey=cert.pem, unix:/run/perfmon.sock or systemd:domain=INET:index=0
-        (can be given several times)"""
+        """endpoint in place of --port and --interface: ssl:..., unix:..., systemd:... (several times)"""
         self["listen"].append(endpoint)
 
     def opt_http_listen(self, endpoint: str) -> None:
-        """the same for the page and the JSON API, in place of --http-port (can be given several times)"""
+        """the same for the page and the JSON API, in place of --http-port (several times)"""
         self["http-listen"].append(endpoint)
 
     def opt_graphite_template(self, rule: str) -> None:
-        """which part of a Graphite path is the host, for example dc.*.HOST; tried before the default rules
-        (can be given several times)"""
+        """which node of a Graphite path is the host, such as dc.*.HOST; before the default rules (several times)"""
         self["graphite-template"].append(rule)
 
     def opt_graphite_from(self, network: str) -> None:
-        """network whose machines may send Graphite lines, which carry no token, for example 10.0.0.0/8; by default
-        only this machine may (can be given several times)"""
+        """network that may send Graphite lines, which carry no token; else only this machine (several times)"""
         self["graphite-from"].append(network)
 
     def postOptions(self) -> None:
@@ -104,13 +100,17 @@ class ServerConfig:
             store=_store(options),
             token=options.token(),
             timeouts=Timeouts(late=timeout / 2, departed=timeout, silent=options.checked("silence-timeout", duration)),
-            max_connections=int(options.checked("max-connections", at_least(1, int))),
+            max_connections=int(options.checked("max-connections", at_least(1, whole))),
             templates=(*_each(options, "graphite-template", Template.parse), *DEFAULT_TEMPLATES),
             graphite_from=_each(options, "graphite-from", ip_network),
             own_host="" if options["no-self"] else _own_host(options),
             interval=options.checked("interval", duration),
         )
         for endpoint in (*config.listen, *config.http_listen):
+            if ":" not in endpoint:
+                raise usage.UsageError(
+                    f"{endpoint!r} is no endpoint to listen on: write one such as tcp:9000:interface=127.0.0.1"
+                )
             if not config.token and not stays_here(endpoint):
                 raise usage.UsageError(
                     f"refusing to listen beyond loopback ({endpoint}) without a token, because anyone who reaches "
@@ -127,7 +127,7 @@ def _tcp(options: Options, name: str) -> str:
         raise usage.UsageError(f"--interface {interface}: write an IP address, such as 127.0.0.1 or ::") from None
     kind = "tcp6" if ":" in interface else "tcp"
     escaped = interface.replace(":", "\\:")
-    return f"{kind}:{options.checked(name, port)}:interface={escaped}:backlog={_BACKLOG}"
+    return f"{kind}:{options.checked(name, port)}:interface={escaped}"
 
 
 def _store(options: Options) -> StoreAddress:
@@ -161,6 +161,16 @@ def stays_here(endpoint: str) -> bool:
         return all(ip_address(interface.replace("\0", ":")).is_loopback for interface in interfaces or [""])
     except ValueError:
         return False
+
+
+def completed(endpoint: str) -> str:
+    """The endpoint description with what Twisted leaves open: the backlog, and who may use a unix socket."""
+    kind = endpoint.partition(":")[0]
+    if kind in ("tcp", "tcp6", "ssl") and ":backlog=" not in endpoint:
+        return f"{endpoint}:backlog={_BACKLOG}"
+    if kind == "unix" and ":mode=" not in endpoint:
+        return f"{endpoint}:mode=660"  # Twisted's own is 666: every user of the machine, without a token
+    return endpoint
 
 
 def makeService(options: Options) -> IService:
@@ -260,7 +270,7 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
     ):
         for description in descriptions:
             try:
-                server = serverFromString(reactor, description)
+                server = serverFromString(reactor, completed(description))
             except (ValueError, TypeError, OSError) as problem:
                 raise SystemExit(f"perfmon: cannot listen on {description!r}: {problem}") from None
             shown = url.replace("http:", "https:") if description.startswith("ssl:") else url

@@ -18,7 +18,7 @@ from perfmon.core.graphite import DEFAULT_TEMPLATES, Template
 from perfmon.core.presence import Timeouts
 from perfmon.host import own_name
 from perfmon.options import MIN_TOKEN, pairs, port
-from perfmon.server_tap import ServerConfig, stays_here
+from perfmon.server_tap import ServerConfig, completed, stays_here
 from perfmon.storage.address import parse_store
 
 TOKEN = "correct-horse-battery"
@@ -60,8 +60,8 @@ class ServerOptionsTests(OptionsCase):
         self.assertEqual(
             self.server(),
             ServerConfig(
-                listen=("tcp:9000:interface=127.0.0.1:backlog=4096",),
-                http_listen=("tcp:9001:interface=127.0.0.1:backlog=4096",),
+                listen=("tcp:9000:interface=127.0.0.1",),
+                http_listen=("tcp:9001:interface=127.0.0.1",),
                 store=parse_store(f"embedded:{user_data_dir('perfmon')}/store"),
                 token="",
                 timeouts=Timeouts(late=7.5, departed=15.0, silent=300.0),
@@ -85,8 +85,8 @@ class ServerOptionsTests(OptionsCase):
         self.assertEqual(
             config,
             ServerConfig(
-                listen=(r"tcp6:0:interface=\:\::backlog=4096",),
-                http_listen=(r"tcp6:8080:interface=\:\::backlog=4096",),
+                listen=(r"tcp6:0:interface=\:\:",),
+                http_listen=(r"tcp6:8080:interface=\:\:",),
                 store=parse_store("redis://:pw@db/2"),
                 token=TOKEN,
                 timeouts=Timeouts(late=30.0, departed=60.0, silent=3600.0),
@@ -101,7 +101,7 @@ class ServerOptionsTests(OptionsCase):
     def test_short(self) -> None:
         """The usual options have a short form."""
         config = self.server("-p", "1", "-i", "127.0.0.2", "-s", "unix:/s", "-n", "monitor")
-        self.assertEqual(config.listen, ("tcp:1:interface=127.0.0.2:backlog=4096",))
+        self.assertEqual(config.listen, ("tcp:1:interface=127.0.0.2",))
         self.assertEqual((config.store, config.own_host), (parse_store("unix:/s"), "monitor"))
 
     def test_listen(self) -> None:
@@ -109,7 +109,7 @@ class ServerOptionsTests(OptionsCase):
         config = self.server("--listen", LISTEN, "--listen", "unix:/s", "--http-listen", "unix:/h")
         self.assertEqual((config.listen, config.http_listen), ((LISTEN, "unix:/s"), ("unix:/h",)))
         config = self.server("--listen", LISTEN)
-        self.assertEqual(config.http_listen, ("tcp:9001:interface=127.0.0.1:backlog=4096",))
+        self.assertEqual(config.http_listen, ("tcp:9001:interface=127.0.0.1",))
 
     def test_no_self(self) -> None:
         """With --no-self the collector's own host is not sampled."""
@@ -131,7 +131,7 @@ class ServerOptionsTests(OptionsCase):
             ("heartbeat-timeout", "0.5s", "below 1"),
             ("silence-timeout", "-5m", "no duration"),
             ("silence-timeout", "0", "below 0.1"),
-            ("max-connections", "many", "invalid literal"),
+            ("max-connections", "many", "no whole number"),
             ("max-connections", "0", "below 1"),
             ("name", "a b", "bad host name"),
             ("name", "", "bad host name"),
@@ -165,6 +165,21 @@ class ServerOptionsTests(OptionsCase):
             self.assertIn("secrets.token_urlsafe(32)", problem)
             self.assertIn("--token-file token", problem)
             self.assertEqual(self.server(*words, "--token-file", self.token_file()).token, TOKEN)
+
+
+class CompletedTests(SynchronousTestCase):
+    def test_table(self) -> None:
+        """A port gets a backlog for a fleet, a unix socket a mode that keeps others out; what is given stays."""
+        for endpoint, expected in (
+            ("tcp:9000", "tcp:9000:backlog=4096"),
+            (r"tcp6:9000:interface=\:\:1", r"tcp6:9000:interface=\:\:1:backlog=4096"),
+            ("ssl:9000:privateKey=k.pem", "ssl:9000:privateKey=k.pem:backlog=4096"),
+            ("tcp:9000:backlog=5", "tcp:9000:backlog=5"),
+            ("unix:/run/perfmon.sock", "unix:/run/perfmon.sock:mode=660"),
+            ("unix:/run/perfmon.sock:mode=600", "unix:/run/perfmon.sock:mode=600"),
+            ("systemd:domain=INET:index=0", "systemd:domain=INET:index=0"),
+        ):
+            self.assertEqual(completed(endpoint), expected)
 
 
 class StaysHereTests(SynchronousTestCase):
@@ -253,7 +268,7 @@ class AgentOptionsTests(OptionsCase):
             reactor = MemoryReactorClock()
             clientFromString(reactor, endpoint_of(server)).connect(Factory())
             self.assertEqual(reactor.tcpClients[0][:2], expected)
-        for server in ("tls:monitor:9000", "ssl:monitor:9000", "unix:/run/perfmon.sock"):
+        for server in ("tls:monitor:9000", "tcp:monitor:9000", "unix:/run/perfmon.sock"):
             self.assertEqual(endpoint_of(server), server)
 
 

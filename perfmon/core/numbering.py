@@ -35,10 +35,15 @@ class Row:
     first: int
     time_ms: int
     values: bytes  # f64 little-endian; NaN where absent
+    absent: int = 0  # how many of them are
 
     @property
     def columns(self) -> int:
         return len(self.values) // 8
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return self.columns - self.absent
 
 
 class HostLog:

@@ -57,7 +57,10 @@ def parse_posted(
             problem_with = Rejected(BAD_VALUE, "value is not finite")
         if problem_with is None:
             try:
-                number = numbering.series(checked_host(sample.host or posted.host), checked_metric(sample.metric))
+                host = sample.host or posted.host
+                if not host:
+                    raise BadName("no host: give it once beside the samples, or with each of them")
+                number = numbering.series(checked_host(host), checked_metric(sample.metric))
             except BadName as problem:
                 problem_with = Rejected(BAD_NAME, str(problem))
             else:

@@ -79,7 +79,7 @@ class LinkProtocol(Protocol):
         if self._beats.running:
             self._beats.stop()
         if not self.ready.called:
-            self.ready.errback(LinkError("connection closed before the collector said welcome"))
+            self.ready.errback(LinkError(f"closed before the collector said welcome: {reason.getErrorMessage()}"))
         self.welcomed = False
         self._ended.callback(None)
 

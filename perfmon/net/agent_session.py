@@ -181,7 +181,7 @@ class AgentSession:
         elif isinstance(message, Heartbeat):
             self._send(message)
         elif isinstance(message, Goodbye):
-            self._presence.leave(hello.host, message.reason[:100])
+            self._presence.leave(hello.host, "".join(char for char in message.reason[:100] if char.isprintable()))
             self._close()
             return
         if hello is not None:
@@ -270,12 +270,11 @@ class AgentSession:
         if schema.numbering is not (numbering := self._intake.numbering):
             schema.numbering = numbering
             schema.log, schema.first = numbering.schema(schema.log.host, schema.metrics)
-        try:
-            packed = schema.pack(*values)
-        except struct.error:  # an absent value
-            packed = schema.pack(*[_NAN if value is None else value for value in values])
-        self.samples += len(values)
-        self._intake.add_row(Row(schema.log, schema.first, round(message.time * 1000), packed), self, message.seq)
+        absent = values.count(None)
+        packed = schema.pack(*([_NAN if value is None else value for value in values] if absent else values))
+        row = Row(schema.log, schema.first, round(message.time * 1000), packed, absent)
+        self.samples += len(row)
+        self._intake.add_row(row, self, message.seq)
 
     def _refuse(self, message: Samples, rejected: Rejected) -> None:
         self._refusals.note([rejected], self._peer)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Protocol as Seam
 
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -23,6 +23,10 @@ Network = IPv4Network | IPv6Network
 # A process gets 1,024 file descriptors by default on Linux; the collector raises that where it may.
 # 20,000 agents are twice what one collector is measured with; each connection costs a few kilobytes.
 MAX_CONNECTIONS = 20_000
+
+# A connection that has never sent a byte is closed: it would hold its place for ever. Graphite senders may
+# connect well before their first line, which comes within their interval, a minute or so.
+MUTE_TIMEOUT = 300.0  # s
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,23 +56,31 @@ class CollectorConnection(Protocol):
 
     def __init__(self) -> None:
         self._session: Session | None = None
+        self._mute: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         if not self.factory.admit(self):
             self.transport.loseConnection()
             return
+        self._mute = self.factory.clock.callLater(MUTE_TIMEOUT, self.transport.loseConnection)
         for option in ("setTcpKeepAlive", "setTcpNoDelay"):  # not on a unix socket
             getattr(self.transport, option, lambda on: None)(True)
 
     def dataReceived(self, data: bytes) -> None:
         if self._session is None:
+            self._speaks()
             self._session = self.factory.session(self, data)
             if self._session is None:
                 self.transport.loseConnection()
                 return
         self._session.feed(data)
 
+    def _speaks(self) -> None:
+        if self._mute is not None and self._mute.active():
+            self._mute.cancel()
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._speaks()
         self.factory.intake.detach(self)
         self.factory.connections.discard(self)
         if self._session is not None:
@@ -107,7 +119,7 @@ class CollectorFactory(Factory):
         self.intake = intake
         self._presence = presence
         self._refusals = refusals
-        self._clock = clock
+        self.clock = clock
         self._wall = wall
         self.connections: set[CollectorConnection] = set()
         self.agents: dict[str, AgentSession] = {}
@@ -137,7 +149,7 @@ class CollectorFactory(Factory):
                 self.intake,
                 self._presence,
                 self._refusals,
-                self._clock,
+                self.clock,
                 self._wall,
             )
         if not self._may_send_graphite(transport.getPeer()):
@@ -150,7 +162,7 @@ class CollectorFactory(Factory):
             self.intake,
             self._presence,
             self._refusals,
-            self._clock,
+            self.clock,
             self._wall,
         )
 

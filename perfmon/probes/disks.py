@@ -9,7 +9,7 @@ import psutil
 from perfmon.probes.naming import distinct, tagged
 
 _SYS_BLOCK = "/sys/block"
-_IN_MEMORY_OR_FILE = re.compile(r"(loop|ram)\d+(p\d+)?")
+_IN_MEMORY_OR_FILE = re.compile(r"(loop|ram|zram)\d+(p\d+)?")
 
 _COUNTERS = (  # metric, direction, psutil's field, how many of its units make one of ours
     ("system.disk.io", "read", "read_bytes", 1),

@@ -102,7 +102,7 @@ class Ingest(Service):
 
     def add_row(self, row: Row, sender: Sender | None = None, seq: int = 0) -> None:
         """Takes in one sampling round; `sender` is told of `seq` once it is stored."""
-        self.received += row.columns
+        self.received += len(row)
         self._add(row, len(row.values) + _ROW_OVERHEAD, sender, seq)
 
     def _add(self, item: Columns | Row, size: int, sender: Sender | None, seq: int) -> None:
@@ -142,7 +142,7 @@ class Ingest(Service):
                     row.log.saw_row(row)
                 await self._commit(columns, rows)
                 self.commits += 1
-                self.stored += sum(map(len, columns)) + sum(row.columns for row in rows)
+                self.stored += sum(map(len, columns)) + sum(map(len, rows))
                 for sender, seq in told.items():
                     sender.stored(seq)
             except CancelledError:

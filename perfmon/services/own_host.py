@@ -45,4 +45,5 @@ class OwnHost(Service):
         self._names = followed(self._names, values)
         log, first = self._intake.numbering.schema(self._hello.host, self._names)
         packed = struct.pack(f"<{len(self._names)}d", *[values.get(name, _NAN) for name in self._names])
-        self._intake.add_row(Row(log, first, round(time * 1000), packed))
+        absent = len(self._names) - len(values)
+        self._intake.add_row(Row(log, first, round(time * 1000), packed, absent))

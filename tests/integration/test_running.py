@@ -104,6 +104,7 @@ class RunningTests(IntegrationTestCase):
             *("--http-listen", "tcp:0:interface=127.0.0.1", "--store", f"embedded:{self.folder / 'store'}"),
         )
         port = int(listening.says(r"page and API on \S+:(\d+)")[1])
+        self.assertEqual(path.stat().st_mode & 0o777, 0o660, "not for every user of the machine")
         self.running(
             *(str(TWISTD), "-n", "--pidfile=", "perfmon-agent", "--server", f"unix:path={path}"),
             *("--name", "local", "--interval", "1s"),

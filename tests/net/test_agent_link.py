@@ -262,7 +262,8 @@ class AgentLinkTests(SynchronousTestCase):
             self.peer.drop()
             self.reconnected()
         self.assertEqual(
-            log.warnings, ["no connection to monitor:9000: connection closed before the collector said welcome"]
+            log.warnings,
+            ["no connection to monitor:9000: closed before the collector said welcome: Connection was closed cleanly."],
         )
 
     def test_no_welcome(self) -> None:

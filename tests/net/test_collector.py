@@ -7,6 +7,7 @@ from twisted.internet.interfaces import IAddress
 
 from perfmon.core.presence import State
 from perfmon.core.reject import BAD_LINE, NOT_ALLOWED
+from perfmon.net.collector import MUTE_TIMEOUT
 from tests.net.case import HELLO, NOW, WELCOME, PortCase
 from tests.net.recording import ELSEWHERE, LOOPBACK, Peer
 
@@ -114,6 +115,15 @@ class GraphiteFromTests(PortCase):
 
 
 class ConnectionTests(PortCase):
+    def test_mute(self) -> None:
+        """A connection that never sends a byte is closed after a while; one that has spoken may be quiet."""
+        mute, quiet = self.connect(), self.connect()
+        quiet.send(LINE)
+        self.clock.advance(MUTE_TIMEOUT - 0.1)
+        self.assertEqual((mute.closed, quiet.closed), (False, False))
+        self.clock.advance(0.2)
+        self.assertEqual((mute.closed, quiet.closed), (True, False))
+
     def test_most(self) -> None:
         """One connection more than there may be is refused, and there is room again when one has ended."""
         self.port(max_connections=2)

@@ -31,7 +31,7 @@ class WholeDisksTests(SynchronousTestCase):
             (
                 "loop0 loop11 loop0p1 ram0 zram0 dm-0 md127 sr0",
                 "loop0 loop11 ram0 zram0 dm-0 md127 sr0",
-                "zram0 dm-0 md127 sr0",
+                "dm-0 md127 sr0",
             ),
             ("cciss/c0d0 cciss/c0d0p1", "cciss/c0d0", "cciss/c0d0"),
             ("xvda1 xvda2", "xvda1 xvda2", "xvda1 xvda2"),  # Xen: disks that look like partitions
