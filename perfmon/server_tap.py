@@ -187,6 +187,7 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
     from twisted.internet.threads import deferToThread
 
     from perfmon.net.collector import CollectorFactory, PortSettings
+    from perfmon.net.seams import Surroundings
     from perfmon.probes.sampler import Sampler, all_probes
     from perfmon.services.backend import CollectorBackend
     from perfmon.services.ingest import Ingest
@@ -243,7 +244,7 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
         config.graphite_from,
         allowed,
     )
-    factory = CollectorFactory(settings, ingest, presence, refusals, reactor, time.time)
+    factory = CollectorFactory(settings, Surroundings(ingest, presence, refusals, reactor, time.time))
     presence.listen(factory.hostChanged)
     lag = LoopLag(reactor, time.monotonic)
     status = Status(

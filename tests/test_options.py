@@ -166,6 +166,14 @@ class ServerOptionsTests(OptionsCase):
             self.assertIn("--token-file token", problem)
             self.assertEqual(self.server(*words, "--token-file", self.token_file()).token, TOKEN)
 
+    def test_no_endpoint(self) -> None:
+        """What is no endpoint at all is refused with an example of one, also with a token."""
+        for option in ("--listen", "--http-listen"):
+            problem = self.refused(option, "9000", "--token-file", self.token_file())
+            self.assertEqual(
+                problem, "'9000' is no endpoint to listen on: write one such as tcp:9000:interface=127.0.0.1"
+            )
+
 
 class CompletedTests(SynchronousTestCase):
     def test_table(self) -> None:
@@ -241,6 +249,7 @@ class AgentOptionsTests(OptionsCase):
             ("server", "monitor:99999", "no port: 0 to 65535"),
             ("server", "http://monitor:9000", "write HOST:PORT"),
             ("server", "::1:9000", "write HOST:PORT"),
+            ("server", "ssl:monitor:9000", "does not check who answers"),
             ("name", "a b", "bad host name"),
             ("interval", "10ms", "below 0.1"),
             ("interval", "", "no duration"),

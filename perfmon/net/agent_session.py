@@ -5,7 +5,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from twisted.internet.interfaces import IPushProducer, IReactorTime
+from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from perfmon.core.messages import (
@@ -31,7 +31,7 @@ from perfmon.core.messages import (
 from perfmon.core.names import BadName, checked_host, checked_metric
 from perfmon.core.numbering import HostLog, Numbering, Row
 from perfmon.core.reject import BAD_LINE, BAD_NAME, NOT_ALLOWED, SCHEMA, Rejected, TimeBounds
-from perfmon.net.seams import Intake, PresenceSeam, RefusalSeam
+from perfmon.net.seams import Surroundings
 from perfmon.net.wire import Wire
 
 # The hello is the first thing an agent sends; who has not sent it by then is no agent.
@@ -64,30 +64,26 @@ class AgentSession:
         token: str,
         beat: tuple[float, float],
         agents: dict[str, "AgentSession"],
-        intake: Intake,
-        presence: PresenceSeam,
-        refusals: RefusalSeam,
-        clock: IReactorTime,
-        wall: Callable[[], float],
+        around: Surroundings,
     ) -> None:
         """`beat` is the heartbeat's interval and timeout (s); `agents` holds the session of each host."""
         self._transport = transport
         self._token = token
         self._beat = beat
         self._agents = agents
-        self._intake = intake
-        self._presence = presence
-        self._refusals = refusals
-        self._clock = clock
-        self._wall = wall
+        self._intake = around.intake
+        self._presence = around.presence
+        self._refusals = around.refusals
+        self._clock = around.clock
+        self._wall = around.wall
         self._lines = LineBuffer()
         self._hello: Hello | None = None
         self._schemas: dict[int, _Schema] = {}
         self._closed = False
         self._deaf = False  # the intake takes no more
         self._left_out = False  # so samples were not taken, and the agent has them still
-        self._last = clock.seconds()
-        self._hello_due = clock.callLater(HELLO_TIMEOUT, self._fail, f"no hello within {HELLO_TIMEOUT:.0f} s")
+        self._last = around.clock.seconds()
+        self._hello_due = around.clock.callLater(HELLO_TIMEOUT, self._fail, f"no hello within {HELLO_TIMEOUT:.0f} s")
         self.samples = 0  # received, for the statistics
         # The transport pauses us once 64 KiB of answers wait unread.
         transport.registerProducer(self, True)

@@ -1,11 +1,11 @@
 """Port 9000 from the collector's side: one connection, whose first byte tells which line protocol it speaks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Protocol as Seam
 
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -15,7 +15,7 @@ from perfmon.core.presence import State
 from perfmon.core.reject import NOT_ALLOWED, Rejected
 from perfmon.net.agent_session import AgentSession
 from perfmon.net.graphite_session import GraphiteSession
-from perfmon.net.seams import Intake, PresenceSeam, RefusalSeam
+from perfmon.net.seams import Surroundings
 from perfmon.net.wire import Wire
 
 Network = IPv4Network | IPv6Network
@@ -62,7 +62,7 @@ class CollectorConnection(Protocol):
         if not self.factory.admit(self):
             self.transport.loseConnection()
             return
-        self._mute = self.factory.clock.callLater(MUTE_TIMEOUT, self.transport.loseConnection)
+        self._mute = self.factory.around.clock.callLater(MUTE_TIMEOUT, self.transport.loseConnection)
         for option in ("setTcpKeepAlive", "setTcpNoDelay"):  # not on a unix socket
             getattr(self.transport, option, lambda on: None)(True)
 
@@ -81,7 +81,7 @@ class CollectorConnection(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._speaks()
-        self.factory.intake.detach(self)
+        self.factory.around.intake.detach(self)
         self.factory.connections.discard(self)
         if self._session is not None:
             self._session.lost()
@@ -105,22 +105,9 @@ class CollectorFactory(Factory):
     noisy = False
     _log = Logger()
 
-    def __init__(
-        self,
-        settings: PortSettings,
-        intake: Intake,
-        presence: PresenceSeam,
-        refusals: RefusalSeam,
-        clock: IReactorTime,
-        wall: Callable[[], float],
-    ) -> None:
-        """`wall` gives the time in s since the epoch."""
+    def __init__(self, settings: PortSettings, around: Surroundings) -> None:
         self.settings = settings
-        self.intake = intake
-        self._presence = presence
-        self._refusals = refusals
-        self.clock = clock
-        self._wall = wall
+        self.around = around
         self.connections: set[CollectorConnection] = set()
         self.agents: dict[str, AgentSession] = {}
 
@@ -146,25 +133,13 @@ class CollectorFactory(Factory):
                 self.settings.token,
                 (self.settings.heartbeat, self.settings.timeout),
                 self.agents,
-                self.intake,
-                self._presence,
-                self._refusals,
-                self.clock,
-                self._wall,
+                self.around,
             )
         if not self._may_send_graphite(transport.getPeer()):
             self._refuse(connection, "Graphite lines are taken from this machine only; see --graphite-from")
             return None
-        self.intake.attach(connection)  # has no acks, so what it sends waits in the socket
-        return GraphiteSession(
-            str(transport.getPeer()),
-            self.settings.templates,
-            self.intake,
-            self._presence,
-            self._refusals,
-            self.clock,
-            self._wall,
-        )
+        self.around.intake.attach(connection)  # has no acks, so what it sends waits in the socket
+        return GraphiteSession(str(transport.getPeer()), self.settings.templates, self.around)
 
     def _may_send_graphite(self, peer: IAddress) -> bool:
         host = getattr(peer, "host", None)
@@ -175,7 +150,7 @@ class CollectorFactory(Factory):
         return mapped.is_loopback or any(mapped in network for network in self.settings.graphite_from)
 
     def _refuse(self, connection: CollectorConnection, why: str) -> None:
-        self._refusals.note([Rejected(NOT_ALLOWED, why)], connection.transport.getPeer())
+        self.around.refusals.note([Rejected(NOT_ALLOWED, why)], connection.transport.getPeer())
 
     def stopFactory(self) -> None:
         """The port has closed: so do the connections, and agents look for the collector anew."""

@@ -1,14 +1,14 @@
 """A peer that sends Graphite lines. It gets no answers: what it sends wrong is counted and logged."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 
 from perfmon.core.graphite import GraphiteParser, Template
 from perfmon.core.numbering import HostLog
 from perfmon.core.reject import TimeBounds
-from perfmon.net.seams import Intake, PresenceSeam, RefusalSeam
+from perfmon.net.seams import Surroundings
 
 # How often a sender's hosts are told of as present: a stream of lines names them thousands of times a second.
 SIGN_INTERVAL = 1.0  # s
@@ -17,23 +17,14 @@ SIGN_INTERVAL = 1.0  # s
 class GraphiteSession:
     """Bytes in, samples to the intake, a sign of life for every host that was named."""
 
-    def __init__(
-        self,
-        peer: str,
-        templates: Sequence[Template],
-        intake: Intake,
-        presence: PresenceSeam,
-        refusals: RefusalSeam,
-        clock: IReactorTime,
-        wall: Callable[[], float],
-    ) -> None:
+    def __init__(self, peer: str, templates: Sequence[Template], around: Surroundings) -> None:
         self._peer = peer
-        self._intake = intake
-        self._presence = presence
-        self._refusals = refusals
-        self._clock = clock
-        self._wall = wall
-        self._parser = GraphiteParser(lambda: intake.numbering, templates)
+        self._intake = around.intake
+        self._presence = around.presence
+        self._refusals = around.refusals
+        self._clock = around.clock
+        self._wall = around.wall
+        self._parser = GraphiteParser(lambda: around.intake.numbering, templates)
         self._heard: set[HostLog] = set()  # hosts named since they were told of
         self._told = -SIGN_INTERVAL
         self._tell: IDelayedCall | None = None

@@ -1,7 +1,10 @@
 """What sessions need of the services around them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Protocol
+
+from twisted.internet.interfaces import IReactorTime
 
 from perfmon.core.numbering import Columns, Numbering, Row
 from perfmon.core.reject import Rejected
@@ -44,3 +47,14 @@ class RefusalSeam(Protocol):
     """Is told what was refused."""
 
     def note(self, rejected: Iterable[Rejected], peer: object) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every session works with."""
+
+    intake: Intake
+    presence: PresenceSeam
+    refusals: RefusalSeam
+    clock: IReactorTime
+    wall: Callable[[], float]  # s since the epoch

@@ -238,7 +238,7 @@ def _own(directory: Path) -> IO[str]:
     """Makes `directory` (a new one is its owner's alone) and locks it. Raises `StoreSetupError`."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = open(directory / "lock", "a+", opener=lambda path, flags: os.open(path, flags, 0o600))  # noqa: SIM115
+        lock = open(directory / "lock", "a+", opener=lambda path, flags: os.open(path, flags, 0o600))  # noqa: SIM115 - held open while it is ours
     except OSError as problem:
         raise StoreSetupError(
             f"cannot use {directory} for the store: {problem.strerror}; name another folder with --store embedded:DIR"

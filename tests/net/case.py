@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from perfmon.net.agent_session import AgentSession
 from perfmon.net.collector import CollectorFactory, PortSettings
+from perfmon.net.seams import Surroundings
 from tests.net.recording import LOOPBACK, Peer, RecordingIntake, RecordingPresence, RecordingRefusals
 
 NOW = 1_800_000_000.0
@@ -47,7 +48,8 @@ class PortCase(SynchronousTestCase):
 
     def port(self, **settings: Any) -> CollectorFactory:
         self.factory = CollectorFactory(
-            PortSettings(**settings), self.intake, self.presence, self.refusals, self.clock, self.wall
+            PortSettings(**settings),
+            Surroundings(self.intake, self.presence, self.refusals, self.clock, self.wall),
         )
         return self.factory
 

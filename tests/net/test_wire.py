@@ -28,6 +28,7 @@ from perfmon.core.messages import Hello
 from perfmon.core.outbox import Outbox
 from perfmon.net.agent_link import AgentLink
 from perfmon.net.collector import CollectorFactory, PortSettings
+from perfmon.net.seams import Surroundings
 from tests.logs import logged
 from tests.net.case import NOW
 from tests.net.recording import RecordingIntake, RecordingPresence, RecordingRefusals
@@ -78,7 +79,7 @@ class WireTests(TestCase):
         self.intake = RecordingIntake()
         self.presence = RecordingPresence()
         self.factory = CollectorFactory(
-            PortSettings(), self.intake, self.presence, RecordingRefusals(), reactor, lambda: NOW
+            PortSettings(), Surroundings(self.intake, self.presence, RecordingRefusals(), reactor, lambda: NOW)
         )
         self.reactor = reactor
 

@@ -118,6 +118,13 @@ class QueryTests(QueriesCase):
         answer = await self.queries.query(Query("web1", "bytes", START + 5, START + 25, None, "rate"))
         self.assertEqual(answer["series"][0]["points"].tolist(), [[START + 10, 100.0], [START + 20, 100.0]])
 
+    async def test_no_rate_yet(self) -> None:
+        """A series of which no rate is known in the span is left out."""
+        await self.begin()
+        await self.fill("web1", 0.0, bytes=100.0)
+        answer = await self.queries.query(Query("web1", "bytes", START + 5, START + 25, None, "rate"))
+        self.assertEqual(answer["series"], [])
+
     async def test_not_signed_yet(self) -> None:
         """A host whose samples are stored, but not yet its first sign, is found by a pattern all the same."""
         await self.begin()

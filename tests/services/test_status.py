@@ -1,8 +1,10 @@
 """Tests for `perfmon.services.status`, with a real store."""
 
+import signal
 import struct
 from typing import Any
 
+from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import Clock
 
 from perfmon import __version__
@@ -17,6 +19,7 @@ from perfmon.services.status import Status
 from perfmon.storage.store import Store
 from tests.programs import STORE_SERVERS
 from tests.valkey import StoreCase
+from tests.waiting import until
 
 NOW = 1_800_000_000.0
 
@@ -162,6 +165,18 @@ class StatusTests(StoreCase):
         report = await status.report()
         self.assertEqual(report["store"], {"address": "unix:/run/valkey.sock", "problem": "server ended by itself"})
         self.assertEqual(status.problem, "server ended by itself")
+
+    async def test_store_stuck(self) -> None:
+        """A store that does not answer does not hold up the report, which says so."""
+        server = self.own_server()
+        store = self.new_store(server)
+        await until(lambda: store.problem is None, "the store")
+        status = self.status(store)
+        server.signal(signal.SIGSTOP)
+        report = ensureDeferred(status.report())
+        self.assertNoResult(report)
+        self.clock.advance(3600)
+        self.assertIn("no answer within", self.successResultOf(report)["store"]["problem"])
 
     async def test_store_just_lost(self) -> None:
         """A store that does not answer the report is a problem, too."""
