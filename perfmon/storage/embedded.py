@@ -46,7 +46,19 @@ _POLL = 0.02  # s
 
 # Its own session: the terminal's Ctrl-C is for perfmon, which stops the server after the last commit.
 # The umask: its files are for the owner, also in a folder that others may enter.
-_LAUNCH = "import os, sys; os.setsid(); os.umask(0o077); os.execv(sys.argv[1], sys.argv[1:])"
+# The signal on the parent's death (Linux): it does not stay behind when perfmon is killed.
+_LAUNCH = """
+import os, signal, sys
+os.setsid()
+os.umask(0o077)
+if sys.platform == "linux":
+    try:
+        import ctypes
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    except (ImportError, OSError, AttributeError):
+        pass  # the next start ends it
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 class StoreSetupError(Exception):

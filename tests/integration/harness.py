@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 
 import hiredis
 import orjson
+import psutil
 from twisted.trial.unittest import SynchronousTestCase
 
 _T = TypeVar("_T")
@@ -39,6 +40,14 @@ def eventually(condition: Callable[[], _T | None], what: str, patience: float = 
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {patience} s for {what}; last: {found!r}")
         time.sleep(_POLL)  # between two looks at the condition, not in place of one
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended; one that nobody has reaped yet has."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 class Running:

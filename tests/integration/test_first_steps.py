@@ -5,10 +5,9 @@ import socket
 import time
 
 import orjson
-import psutil
 
 from perfmon.host import own_name
-from tests.integration.harness import TWISTD, IntegrationTestCase, Running, eventually
+from tests.integration.harness import TWISTD, IntegrationTestCase, Running, eventually, gone
 
 
 class FirstStepsTests(IntegrationTestCase):
@@ -99,7 +98,7 @@ class FirstStepsTests(IntegrationTestCase):
             pid = collector.store_pid()
             collector.signal(signal.SIGTERM)
             self.assertIn(collector.ended(), (0, -signal.SIGTERM))
-        self.assertFalse(psutil.pid_exists(pid), "the store's server has ended too")
+        self.assertTrue(gone(pid), "the store's server has ended too")
         again = self.collector().ready()
         for i in (0, 4_999):
             self.assertEqual(again.points(f"web{i}", "m"), [[float(now), float(i)]])

@@ -8,9 +8,8 @@ import urllib.error
 import urllib.request
 
 import orjson
-import psutil
 
-from tests.integration.harness import PATIENCE, TWISTD, IntegrationTestCase, eventually
+from tests.integration.harness import PATIENCE, TWISTD, IntegrationTestCase, eventually, gone
 
 TOKEN = "correct-horse-battery-staple"
 
@@ -30,7 +29,7 @@ class RunningTests(IntegrationTestCase):
         log = self.folder / "perfmon.log"
         eventually(lambda: "store (writing): connected" in log.read_text(), "the store")
         os.kill(pid, signal.SIGTERM)
-        eventually(lambda: not psutil.pid_exists(pid), "the end")
+        eventually(lambda: gone(pid), "the end")
         self.assertFalse((self.folder / "perfmon.pid").exists())
         self.assertIn("Server Shut Down", log.read_text())
 
@@ -125,5 +124,5 @@ class RunningTests(IntegrationTestCase):
 
 
 def _end(pid: int) -> None:
-    if psutil.pid_exists(pid):
+    if not gone(pid):
         os.kill(pid, signal.SIGKILL)

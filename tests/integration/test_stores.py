@@ -6,7 +6,9 @@ import socket
 import stat
 import time
 
-from tests.integration.harness import TWISTD, IntegrationTestCase, Running, Store, eventually
+import psutil
+
+from tests.integration.harness import TWISTD, IntegrationTestCase, Running, Store, eventually, gone
 from tests.programs import STORE_SERVERS
 
 
@@ -111,6 +113,20 @@ class StoreTests(IntegrationTestCase):
         eventually(lambda: collector.newest("agent1", "system.uptime") > killed + 2, "samples after it")
         times = [point[0] for point in collector.points("agent1", "system.uptime")]
         self.assertEqual(times[1:], [times[1] + i for i in range(len(times) - 1)], "one each second")
+
+    def test_collector_killed(self) -> None:
+        """A collector that is killed leaves no server behind (on Linux), and the next one has all that was stored."""
+        collector = self.collector("--no-self").ready()
+        now = int(time.time())
+        collector.send(f"web1.cpu.load 42 {now}\n")
+        eventually(lambda: collector.points("web1", "cpu.load"), "the sample")
+        server = collector.store_pid()
+        collector.signal(signal.SIGKILL)
+        collector.ended()
+        if psutil.LINUX:
+            eventually(lambda: gone(server), "the end of the server")
+        again = self.collector("--no-self").ready()
+        self.assertEqual(again.points("web1", "cpu.load"), [[float(now), 42.0]])
 
     def test_in_use(self) -> None:
         """Two collectors do not share an embedded store: the second says what to do, and ends."""
