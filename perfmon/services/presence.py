@@ -15,6 +15,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from perfmon.core.presence import Presence, State, Timeouts, Transition
+from perfmon.core.tiers import DAY
 from perfmon.storage.store import HostRecord, StoreUnavailable
 
 # A departure is named at most this long after its timeout, plus one call to the store.
@@ -58,6 +59,7 @@ class PresenceService(Service):
         self._last: dict[str, float] = {}  # host -> its last sign known here (s since the epoch)
         self._signed: dict[str, float] = {}  # signs the store has not been told of
         self._described: dict[str, dict[str, str]] = {}
+        self._renewed: dict[str, float] = {}  # when the record of each host was last written for its TTL's sake
         self._changes: list[tuple[Transition, float]] = []  # with the time (s since the epoch)
         self._listeners: list[Callable[[str, State], None]] = []
         self._loaded = False
@@ -85,7 +87,11 @@ class PresenceService(Service):
 
     def sign(self, host: str, beating: bool = True) -> None:
         """`host` gave a sign of life; `beating` says whether heartbeats are to be expected from it."""
-        self._signed[host] = self._last[host] = self._wall()
+        now = self._wall()
+        self._signed[host] = self._last[host] = now
+        if now - self._renewed.get(host, 0.0) >= DAY:
+            self._renewed[host] = now
+            self.describe(host, {"renewed": repr(now)})  # its record's TTL begins anew, however long it stays up
         self._advance()  # a sign counts from its own moment, not from that of the last sweep
         change = self._keeper.sign(host, beating)
         if change is not None:

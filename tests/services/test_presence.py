@@ -5,7 +5,9 @@ import time
 from twisted.internet.task import Clock
 
 from perfmon.core.presence import State, Timeouts
+from perfmon.core.tiers import DAY
 from perfmon.services.presence import SWEEP, PresenceService
+from perfmon.storage import keys
 from perfmon.storage.store import Event, Store
 from tests.logs import logged
 from tests.valkey import StoreCase
@@ -19,6 +21,7 @@ class PresenceCase(StoreCase):
     def setUp(self) -> None:
         super().setUp()
         self.clock = Clock()
+        self.ahead = 0.0  # s that the wall clock is ahead of the other
         self.services: list[PresenceService] = []
 
     def service(self, store: Store) -> PresenceService:
@@ -35,7 +38,7 @@ class PresenceCase(StoreCase):
             await service.stopService()
 
     def wall(self) -> float:
-        return NOW + self.clock.seconds()
+        return NOW + self.clock.seconds() + self.ahead
 
     async def wait(self, seconds: float, *signs: tuple[PresenceService, str]) -> None:
         """Lets time pass; each of `signs` is a host that one of the services hears all the while."""
@@ -90,6 +93,18 @@ class PresenceServiceTests(PresenceCase):
         await self.wait(6, (service, "web1"))
         self.assertEqual(await self.events(store), [("up", ["web1"], 0.0)])
         self.assertEqual(await self.state(store, "web1"), ("up", True, 5.75))
+
+    async def test_record_is_renewed(self) -> None:
+        """A host that stays up for ever keeps its record: once a day its time to live begins anew."""
+        store = await self.connected()
+        service = self.service(store)
+        service.sign("web1")
+        await self.wait(SWEEP)
+        for seconds, renewed in ((DAY / 2, False), (DAY / 2, True)):
+            self.server("EXPIRE", keys.meta("web1"), 1000)
+            self.ahead += seconds
+            await self.wait(SWEEP, (service, "web1"))
+            self.assertEqual(self.server("TTL", keys.meta("web1")) > 1000, renewed)
 
     async def test_departure(self) -> None:
         """An agent without a sign is late, then has departed; back again it is up."""
