@@ -24,8 +24,9 @@ _POLL = 0.005  # s between two looks at a condition
 class Server:
     """A server of one of `STORE_SERVERS`; it keeps its data over `kill` and `start`."""
 
-    def __init__(self, kind: str = "valkey") -> None:
+    def __init__(self, kind: str = "valkey", appendfsync: str = "no") -> None:
         self._program = STORE_SERVERS[kind]
+        self._appendfsync = appendfsync
         self._folder = Path(tempfile.mkdtemp(prefix="pm-"))  # short: a socket's address is
         self.socket = str(self._folder / "s")
         self.password = ""  # for `__call__`
@@ -33,7 +34,14 @@ class Server:
 
     def start(self) -> None:
         """Returns when it answers."""
-        settings = {"port": "0", "unixsocket": self.socket, "dir": str(self._folder), "appendonly": "yes", "save": ""}
+        settings = {
+            "port": "0",
+            "unixsocket": self.socket,
+            "dir": str(self._folder),
+            "appendonly": "yes",
+            "appendfsync": self._appendfsync,
+            "save": "",
+        }
         words = [word for name, value in settings.items() for word in (f"--{name}", value)]
         self._process = subprocess.Popen([self._program, *words], stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + PATIENCE
@@ -123,8 +131,8 @@ class StoreCase(TestCase):
         return store
 
     def own_server(self) -> Server:
-        """A server that the test may kill; running."""
-        server = Server(self.kind)
+        """A server that the test may kill; running. What it has confirmed is on the disk."""
+        server = Server(self.kind, appendfsync="always")
         self.addCleanup(server.stop)
         server.start()
         return server

@@ -7,6 +7,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 
+class CannotListen(SystemExit, Exception):
+    """Ends the process with a sentence. Also an Exception: twistd tells the parent of a daemon only of those."""
+
+
 class Listening(Service):
     """A service: one endpoint, open from before privileges are shed until the service stops."""
 
@@ -28,7 +32,7 @@ class Listening(Service):
         problems: list[Failure] = []
         self._endpoint.listen(self._factory).addCallbacks(self._opened, problems.append)
         if problems:
-            raise SystemExit(f"perfmon: cannot listen for {self._what}: {problems[0].getErrorMessage()}")
+            raise CannotListen(f"perfmon: cannot listen for {self._what}: {problems[0].getErrorMessage()}")
 
     def _opened(self, port: IListeningPort) -> None:
         self._port = port

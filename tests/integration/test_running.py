@@ -95,6 +95,20 @@ class RunningTests(IntegrationTestCase):
         self.assertIn("perfmon: cannot listen for agents and Graphite senders", refused.log)
         self.assertFalse((self.folder / "store" / "valkey.pid").exists())
 
+    def test_daemon_port_in_use(self) -> None:
+        """A daemon whose port is taken does not start, and whoever starts it is told why."""
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            refused = self.running(
+                *(str(TWISTD), "--pidfile", "perfmon.pid", "--logfile", "perfmon.log", "perfmon"),
+                *("--port", str(taken.getsockname()[1]), "--http-port", "0"),
+                *("--store", f"embedded:{self.folder / 'store'}"),
+            )
+            self.assertNotEqual(refused.ended(), 0)
+        self.assertIn("cannot listen for agents and Graphite senders", refused.log)
+        self.assertFalse((self.folder / "perfmon.pid").exists())
+
     def test_unix_socket_endpoint(self) -> None:
         """Endpoint strings: the collector listens on a unix socket, and an agent connects to it."""
         path = self.folder / "perfmon.sock"

@@ -75,7 +75,8 @@ class BackendTests(StoreCase):
             [("mail1", [[NOW - 10, 2.0], [NOW, 1.5]]), ("mail2", [[NOW, 3.0]])],
         )
         self.assertEqual(self.presence.count(), {"up": 2})
-        self.assertEqual(self.presence._described, {host: {"kind": "sender"} for host in ("mail1", "mail2")})
+        described = {host: meta["kind"] for host, meta in self.presence._described.items()}
+        self.assertEqual(described, {"mail1": "sender", "mail2": "sender"})
 
     async def test_partly_refused(self) -> None:
         """What cannot be stored is told by its place and counted; the rest is stored."""

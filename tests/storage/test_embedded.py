@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,22 @@ from tests.waiting import until
 
 HEAD = HeadName("web1", "raw", 1_800_000_000)
 
-# An embedded server in a process of its own, which can be killed as perfmon may be.
+# An embedded server in a process of its own, which can be killed as perfmon may be; the server stays behind, as it
+# does where it is not told of that.
 _SCRIPT = """
 import sys
 from pathlib import Path
 from twisted.internet import reactor
-from perfmon.storage.embedded import EmbeddedServer
-EmbeddedServer(Path(sys.argv[1]), reactor, reactor).startService()
+from perfmon.storage import embedded
+embedded._LAUNCH = "import os, sys; os.setsid(); os.execv(sys.argv[1], sys.argv[1:])"
+embedded.EmbeddedServer(Path(sys.argv[1]), reactor, reactor).startService()
 reactor.run()
 """
 
 
 def write(data: bytes) -> list[HeadWrite]:
     """An append to `HEAD`."""
-    return [HeadWrite(HEAD, data, 1_900_000_000, HostLog("web1", 1), HeadState(), 0)]
+    return [HeadWrite(HEAD, data, int(time.time()) + 86_400, HostLog("web1", 1), HeadState(), 0)]
 
 
 class EmbeddedCase(TestCase):
