@@ -63,7 +63,7 @@ class Collector:
                     return int(line.rstrip("/").rpartition(":")[2])
             if self.process.poll() is not None:
                 raise SystemExit(self.log.read_text())
-            time.sleep(0.05)
+            time.sleep(0.05)  # between two looks at the log
 
     def status(self) -> Status:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/status", timeout=600) as answer:
@@ -72,7 +72,7 @@ class Collector:
 
     def await_status(self, condition: Callable[[Status], bool]) -> None:
         while not condition(self.status()):
-            time.sleep(0.05)
+            time.sleep(0.05)  # asking costs the core that is measured
 
     def cpu(self) -> float:
         """Seconds of CPU that the collector and its store have used."""
@@ -132,7 +132,7 @@ def send(port: int, streams: list[bytes]) -> list[socket.socket]:
                     continue
                 except OSError:
                     return
-            time.sleep(0.01)
+            time.sleep(0.01)  # answers are few; this thread must not take the sender's time
 
     threading.Thread(target=drop, daemon=True).start()
     piece = 256 << 10

@@ -155,7 +155,8 @@ class AgentLink(Service):
     ) -> None:
         """`shown` names the collector in the log; `wall` gives the time in s since the epoch."""
         self._shown = shown
-        self._clock = clock
+        self._outbox = outbox
+        self._dropped = 0  # rounds that the log was told of
         self._current: LinkProtocol | None = None
         self._problem = ""
         self._client = Reconnecting(
@@ -180,6 +181,11 @@ class AgentLink(Service):
 
     def send(self) -> None:
         """There is something new in the outbox."""
+        if self._outbox.dropped > 2 * self._dropped:  # told of the first, and of each doubling
+            self._dropped = self._outbox.dropped
+            self._log.warn(
+                "no room for more unconfirmed rounds: {count} of the oldest were dropped so far", count=self._dropped
+            )
         if self._current is not None:
             self._current.send()
 

@@ -448,7 +448,7 @@ class CostTests(SynchronousTestCase):
         for size in (10, 2002):
             presence, names = self.fleet(size)
             for name in (names[1], names[size // 6 * 3 + 1], names[size - 2]):
-                costs.add(lookups(lambda name=name, presence=presence: presence.sign(name)))  # type: ignore[misc]
+                costs.add(lookups(lambda name=name, presence=presence: presence.sign(name)))  # type: ignore[misc]  # lambda
         self.assertEqual(len(costs), 1, costs)
         self.assertLessEqual(costs.pop(), 5)
 
@@ -457,10 +457,10 @@ class CostTests(SynchronousTestCase):
         idle, due = set(), set()
         for size in (12, 1998):
             presence, names = self.fleet(size)
-            idle.add(lookups(lambda presence=presence: presence.advance(START + 2)))  # type: ignore[misc]
+            idle.add(lookups(lambda presence=presence: presence.advance(START + 2)))  # type: ignore[misc]  # lambda
             for name in names[3:]:
                 presence.sign(name, beating=int(name[1:]) % 3 != 0)
-            due.add(lookups(lambda presence=presence: presence.advance(START + 5)))  # type: ignore[misc]
+            due.add(lookups(lambda presence=presence: presence.advance(START + 5)))  # type: ignore[misc]  # lambda
             self.assertEqual(presence.state(names[1]), State.LATE)
             self.assertEqual(presence.state(names[4]), State.UP)
         self.assertEqual(len(idle), 1, idle)

@@ -255,6 +255,15 @@ class AgentLinkTests(SynchronousTestCase):
         self.peer.send({"type": "error", "reason": "no"}, WELCOME, {"type": "ack", "seq": 1})
         self.assertTrue(self.peer.aborted)
 
+    def test_dropped(self) -> None:
+        """Rounds that had to go because nobody confirmed them are told of: the first, then at each doubling."""
+        self.outbox._max_rounds = 2
+        with logged() as log:
+            for value in range(9):
+                self.add({"cpu": float(value)})
+        self.assertEqual(self.outbox.dropped, 7)
+        self.assertEqual([text.split(": ")[1].split()[0] for text in log.warnings], ["1", "3", "7"])
+
     def test_closed_before_welcome(self) -> None:
         """A connection that ends before the welcome is no connection; it is tried again."""
         with logged() as log:
