@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import psutil
 
+from perfmon.probes.digits import hundredths, ratio
 from perfmon.probes.naming import tagged
 
 _CONTAINED = ("guest", "guest_nice")  # the kernel counts them in user and nice as well
@@ -22,8 +23,8 @@ class Cpu:
 
     def __call__(self) -> dict[str, float]:
         times = psutil.cpu_times()._asdict()
-        now = {_NAMES.get(state, state): seconds for state, seconds in times.items() if state not in _CONTAINED}
-        found = {tagged("system.cpu.time", state=state): seconds for state, seconds in now.items()}
+        now = {_NAMES.get(state, state): time for state, time in times.items() if state not in _CONTAINED}
+        found = {tagged("system.cpu.time", state=state): hundredths(time) for state, time in now.items()}
         found.update(utilization(self._before, now))
         self._before = now
         return found
@@ -32,16 +33,16 @@ class Cpu:
 def utilization(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
     """The share of each state between two readings of its counters (s); nothing if no time has passed.
 
-    The shares add up to 1.
+    The shares add up to 1, but for what rounding makes of each.
     """
     # Linux lets wait and idle fall a little at times.
-    spent = {state: max(0.0, seconds - before[state]) for state, seconds in after.items() if state in before}
+    spent = {state: max(0.0, time - before[state]) for state, time in after.items() if state in before}
     total = sum(spent.values())
     if not total:
         return {}
-    found = {tagged("system.cpu.utilization", state=state): seconds / total for state, seconds in spent.items()}
-    busy = sum(seconds for state, seconds in spent.items() if state not in _IDLE)
-    found["perfmon.cpu.utilization"] = busy / total
+    found = {tagged("system.cpu.utilization", state=state): ratio(time, total) for state, time in spent.items()}
+    busy = sum(time for state, time in spent.items() if state not in _IDLE)
+    found["perfmon.cpu.utilization"] = ratio(busy, total)
     return found
 
 
@@ -49,9 +50,9 @@ def load() -> dict[str, float]:
     """Load averages, and the number of CPUs that they have to be seen against."""
     one, five, fifteen = psutil.getloadavg()
     found = {
-        "system.cpu.load_average.1m": one,
-        "system.cpu.load_average.5m": five,
-        "system.cpu.load_average.15m": fifteen,
+        "system.cpu.load_average.1m": hundredths(one),
+        "system.cpu.load_average.5m": hundredths(five),
+        "system.cpu.load_average.15m": hundredths(fifteen),
     }
     count = psutil.cpu_count()
     if count is not None:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import psutil
 
+from perfmon.probes.digits import ratio
 from perfmon.probes.naming import distinct, tagged
 
 # Images, full by nature: 100 % of them says nothing.
@@ -60,7 +61,7 @@ def _space(mountpoint: str, tag: str) -> dict[str, float]:
     if reserved >= 0:
         found[tagged("system.filesystem.usage", mountpoint=tag, state="reserved")] = reserved
     if now.used + now.free:  # as df does: full is when users find it full
-        found[tagged("system.filesystem.utilization", mountpoint=tag)] = now.used / (now.used + now.free)
+        found[tagged("system.filesystem.utilization", mountpoint=tag)] = ratio(now.used, now.used + now.free)
     return found
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import psutil
 
+from perfmon.probes.digits import ratio
 from perfmon.probes.naming import tagged
 
 _VMSTAT = "/proc/vmstat"
@@ -17,9 +18,9 @@ def memory() -> dict[str, float]:
     for state, size in _states(now).items():
         found[tagged("system.memory.usage", state=state)] = size
         if now.total:
-            found[tagged("system.memory.utilization", state=state)] = size / now.total
+            found[tagged("system.memory.utilization", state=state)] = ratio(size, now.total)
     if now.total:
-        found["perfmon.memory.utilization"] = (now.total - now.available) / now.total
+        found["perfmon.memory.utilization"] = ratio(now.total - now.available, now.total)
     if psutil.LINUX:
         found["system.linux.memory.available"] = now.available
     return found
@@ -48,7 +49,7 @@ def paging() -> dict[str, float]:
     if now.total:
         for state, size in (("used", now.used), ("free", now.free)):
             found[tagged("system.paging.usage", state=state)] = size
-            found[tagged("system.paging.utilization", state=state)] = size / now.total
+            found[tagged("system.paging.utilization", state=state)] = ratio(size, now.total)
     if _counts_paging():
         found[tagged("perfmon.paging.io", direction="in")] = now.sin
         found[tagged("perfmon.paging.io", direction="out")] = now.sout

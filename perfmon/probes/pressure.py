@@ -5,6 +5,7 @@ The time in which some, or all, tasks waited for a resource.
 
 from pathlib import Path
 
+from perfmon.probes.digits import ratio
 from perfmon.probes.naming import tagged
 
 DIRECTORY = Path("/proc/pressure")
@@ -38,5 +39,5 @@ def parse_pressure(resource: str, text: str) -> dict[str, float]:
         if "total" in values:
             found[tagged("perfmon.pressure.time", **tags)] = int(values["total"]) / 1e6  # from us
         if "avg10" in values:
-            found[tagged("perfmon.pressure.utilization", **tags)] = float(values["avg10"]) / 100  # from %
+            found[tagged("perfmon.pressure.utilization", **tags)] = ratio(float(values["avg10"]), 100)  # from %
     return found

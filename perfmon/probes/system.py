@@ -4,6 +4,8 @@ import time
 
 import psutil
 
+from perfmon.probes.digits import hundredths
+
 
 def processes() -> dict[str, float]:
     """The number of processes."""
@@ -13,5 +15,5 @@ def processes() -> dict[str, float]:
 def uptime() -> dict[str, float]:
     """Seconds since boot, sleep included."""
     if hasattr(time, "CLOCK_BOOTTIME"):  # Linux: whatever is done to the wall clock
-        return {"system.uptime": time.clock_gettime(time.CLOCK_BOOTTIME)}
-    return {"system.uptime": time.time() - psutil.boot_time()}
+        return {"system.uptime": hundredths(time.clock_gettime(time.CLOCK_BOOTTIME))}
+    return {"system.uptime": hundredths(time.time() - psutil.boot_time())}

@@ -9,6 +9,7 @@ from perfmon.probes.cpu import Cpu, load, utilization
 from tests.probes.fakes import CpuTimes, fake_psutil
 
 _STATES = ("user", "system", "idle", "wait", "steal")
+_ROUNDING = 0.000051  # of each share, at most; and the noise of adding them up
 _COUNTERS = st.fixed_dictionaries({state: st.floats(0, 1e9) for state in _STATES})
 
 
@@ -43,12 +44,17 @@ class UtilizationTests(SynchronousTestCase):
         self.assertEqual(found["system.cpu.utilization;state=wait"], 0.0)
         self.assertEqual(found["perfmon.cpu.utilization"], 0.25)
 
+    def test_rounded(self) -> None:
+        """Shares have 4 digits."""
+        found = utilization({"user": 0.0, "idle": 0.0, "wait": 0.0}, {"user": 0.1 + 0.2, "idle": 0.3, "wait": 0.3})
+        self.assertEqual(set(found.values()), {0.3333})
+
     @given(_COUNTERS, _COUNTERS)
     def test_sum(self, before: dict[str, float], after: dict[str, float]) -> None:
-        """Whatever the counters do, the shares add up to 1 and the busy one is a fraction."""
+        """Whatever the counters do, the shares add up to 1, but for rounding, and the busy one is a fraction."""
         found = utilization(before, after)
         if found:
-            self.assertAlmostEqual(sum(_shares(found).values()), 1.0)
+            self.assertApproximates(sum(_shares(found).values()), 1.0, len(_STATES) * _ROUNDING)
             self.assertTrue(0.0 <= found["perfmon.cpu.utilization"] <= 1.0)
 
 
@@ -81,6 +87,13 @@ class CpuTests(SynchronousTestCase):
         self.assertEqual(found["system.cpu.utilization;state=user"], 0.25)
         self.assertEqual(found["perfmon.cpu.utilization"], 0.25)
 
+    def test_noise(self) -> None:
+        """The counters have the digits of a tick, whatever a platform's arithmetic made of them."""
+        self.patch(cpu, "psutil", fake_psutil(cpu_times=CpuTimes(user=0.1 + 0.2, idle=1 / 3)))
+        found = Cpu()()
+        self.assertEqual(found["system.cpu.time;state=user"], 0.3)
+        self.assertEqual(found["system.cpu.time;state=idle"], 0.33)
+
     def test_each_its_own(self) -> None:
         """Two probes do not share a memory."""
         self.patch(cpu, "psutil", fake_psutil())
@@ -89,7 +102,7 @@ class CpuTests(SynchronousTestCase):
         self.assertEqual(_shares(Cpu()()), {})
 
     def test_this_machine(self) -> None:
-        """On a real machine, as soon as its clock has ticked, the shares add up to 1."""
+        """On a real machine, as soon as its clock has ticked, the shares add up to 1, but for rounding."""
         probe = Cpu()
         found = probe()
         self.assertEqual(_shares(found), {})
@@ -97,7 +110,8 @@ class CpuTests(SynchronousTestCase):
             found = probe()
             if _shares(found):
                 break
-        self.assertAlmostEqual(sum(_shares(found).values()), 1.0)
+        shares = _shares(found).values()
+        self.assertApproximates(sum(shares), 1.0, len(shares) * _ROUNDING)
         self.assertLessEqual({"system.cpu.time;state=user", "system.cpu.time;state=idle"}, set(found))
 
 
@@ -114,6 +128,15 @@ class LoadTests(SynchronousTestCase):
                 "system.cpu.logical.count": 4.0,
             },
         )
+
+    def test_rounded(self) -> None:
+        """Averages have the 2 digits of /proc/loadavg, not all of the kernel's binary fraction."""
+        fake = fake_psutil()
+        fake.getloadavg = lambda: (0.42919921875, 0.29931640625, 0.177734375)
+        self.patch(cpu, "psutil", fake)
+        found = load()
+        found.pop("system.cpu.logical.count")
+        self.assertEqual(list(found.values()), [0.43, 0.3, 0.18])
 
     def test_unknown_count(self) -> None:
         """Where the number of CPUs is unknown, it is absent."""

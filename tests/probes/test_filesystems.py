@@ -58,6 +58,12 @@ class FilesystemsTests(SynchronousTestCase):
             },
         )
 
+    def test_rounded(self) -> None:
+        """Utilization has 4 digits."""
+        self.patch(filesystems, "psutil", fake_psutil(usage=Usage(total=1000, used=300, free=600)))
+        self.patch(os, "statvfs", _statvfs(0, 0))
+        self.assertEqual(filesystems.filesystems()["system.filesystem.utilization;mountpoint=/"], 0.3333)
+
     def test_no_inodes(self) -> None:
         """A filesystem that makes inodes as needed has no number of them."""
         self.patch(filesystems, "psutil", fake_psutil())

@@ -74,6 +74,14 @@ class MemoryTests(SynchronousTestCase):
         self.patch(memory, "psutil", fake_psutil(memory=Memory(0, 0, 0, 0, 0, 0, 0)))
         self.assertEqual([metric for metric in memory.memory() if "utilization" in metric], [])
 
+    def test_rounded(self) -> None:
+        """Fractions have 4 digits, bytes all they have."""
+        self.patch(memory, "psutil", fake_psutil(memory=Memory(total=30_001, available=10_000, cached=20_000)))
+        found = memory.memory()
+        self.assertEqual(found["system.memory.usage;state=cached"], 20_000)
+        self.assertEqual(found["system.memory.utilization;state=cached"], 0.6666)
+        self.assertEqual(found["perfmon.memory.utilization"], 0.6667)
+
     def test_this_machine(self) -> None:
         """A real machine uses some of its memory, within its limit."""
         found = memory.memory()
@@ -98,6 +106,13 @@ class PagingTests(SynchronousTestCase):
                 "perfmon.paging.io;direction=out": 8192,
             },
         )
+
+    def test_rounded(self) -> None:
+        """Fractions of the swap have 4 digits."""
+        self.patch(memory, "psutil", fake_psutil(swap=Swap(total=3, used=1, free=2)))
+        found = memory.paging()
+        self.assertEqual(found["system.paging.utilization;state=used"], 0.3333)
+        self.assertEqual(found["system.paging.utilization;state=free"], 0.6667)
 
     def test_no_swap(self) -> None:
         """Without swap there is no usage of it, and the counters stand."""

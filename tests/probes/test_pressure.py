@@ -48,6 +48,12 @@ class ParsePressureTests(SynchronousTestCase):
         )
         self.assertEqual(parse_pressure("memory", ""), {})
 
+    def test_no_noise(self) -> None:
+        """Each of the kernel's two digits after the point becomes one of a fraction, and no more come along."""
+        for percent in range(10_001):
+            found = parse_pressure("io", f"some avg10={percent // 100}.{percent % 100:02}\n")
+            self.assertEqual(found["perfmon.pressure.utilization;kind=some;resource=io"], float(f"{percent}e-4"))
+
     def test_malformed(self) -> None:
         """Another form of file is an error, not a guess."""
         for text in ("some\n\n", "some 12\n", "some total=many\n"):

@@ -31,5 +31,5 @@ class SystemTests(SynchronousTestCase):
         fake = fake_psutil()
         fake.boot_time = lambda: 1000.0
         self.patch(system, "psutil", fake)
-        self.patch(system, "time", SimpleNamespace(time=lambda: 1060.5))
-        self.assertEqual(system.uptime(), {"system.uptime": 60.5})
+        self.patch(system, "time", SimpleNamespace(time=lambda: 1060.1))
+        self.assertEqual(system.uptime(), {"system.uptime": 60.1})  # 60.09999999999991 before it is rounded
