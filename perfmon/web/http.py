@@ -5,8 +5,9 @@ Why no framework: see docs/explanation/architecture.md.
 
 import hmac
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Any
@@ -19,6 +20,8 @@ from twisted.python.failure import Failure
 from twisted.web.http import Request as HttpRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
+
+from perfmon.web.streaming import Stream
 
 # Ten thousand samples as JSON; whoever has more sends them in several requests, or by port 9000.
 MAX_BODY = 1 << 20  # bytes
@@ -58,6 +61,20 @@ class Content:
 
     body: bytes
     type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """An answer that is made while it is sent, no faster than the client takes it.
+
+    An `HttpError` before the first chunk is answered as such; later, no error can be, and it breaks the connection
+    off. `chunks` are closed in any case, and cancelled where the client goes. A `filename` makes it a download; the
+    caller guarantees that it has characters of host names only, ``[A-Za-z0-9._:@+-]``: it is sent as it is.
+    """
+
+    chunks: AsyncIterator[bytes]
+    type: str
+    filename: str = ""
 
 
 Handler = Callable[[Call], Awaitable[Any]]
@@ -135,6 +152,10 @@ class Api(Resource):
     async def _answer(self, request: Request) -> None:
         try:
             answer = await self._find(request)
+            if isinstance(answer, Streamed):
+                describe = partial(_describe, request, answer.type, answer.filename)
+                await Stream(request, answer.chunks, describe).send()
+                return
         except HttpError as problem:
             request.setResponseCode(problem.status)
             if problem.status is HTTPStatus.UNAUTHORIZED:
@@ -147,10 +168,8 @@ class Api(Resource):
             return  # the client has gone
         if not isinstance(answer, Content):
             answer = Content(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), "application/json")
-        request.setHeader("Content-Type", answer.type)
+        _describe(request, answer.type)
         request.setHeader("Content-Length", str(len(answer.body)))
-        request.setHeader("Cache-Control", "no-store")
-        request.setHeader("X-Content-Type-Options", "nosniff")
         if request.method != b"HEAD":
             request.write(answer.body)
         request.finish()
@@ -218,6 +237,15 @@ class Api(Resource):
         self._log.failure("{method} {uri} failed", failure, method=request.method, uri=request.uri)
         request.setResponseCode(HTTPStatus.INTERNAL_SERVER_ERROR)
         self._send(request, {"error": "internal error; it is in the collector's log"})
+
+
+def _describe(request: Request, content_type: str, filename: str = "") -> None:
+    """Sets the headers that all answers have, and the one of a download."""
+    request.setHeader("Content-Type", content_type)
+    request.setHeader("Cache-Control", "no-store")
+    request.setHeader("X-Content-Type-Options", "nosniff")
+    if filename:
+        request.setHeader("Content-Disposition", f'attachment; filename="{filename}"')
 
 
 def _names_an_address(host: bytes) -> bool:
