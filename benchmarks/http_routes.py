@@ -11,22 +11,16 @@ holds the client's own work; the CPU is the server's alone.
 import argparse
 import http.client
 import importlib
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import orjson
-import psutil
-
-SERVER_CORE, CLIENT_CORE = 0, 1
+from common import CLIENT_CORE, SERVER_CORE, cpu_of, end, machine, pin, versions
 
 PATH = "/api/v1/hosts/web1"
 ANSWER = {"host": "web1", "state": "up"}
@@ -89,12 +83,6 @@ def serve(name: str) -> None:
     loop.run()
 
 
-def pin(core: int) -> None:
-    """Keeps this process on one core, where the system can and there are two."""
-    if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:
-        os.sched_setaffinity(0, {core})
-
-
 def ask(connection: http.client.HTTPConnection) -> float:
     """Seconds that one request took."""
     start = time.perf_counter()
@@ -115,12 +103,6 @@ class Figures:
     cpu: float = 0.0  # s of the server, for all of them
 
 
-def cpu_of(process: subprocess.Popen[str]) -> float:
-    """Seconds of CPU that a process has used, to 10 ms."""
-    times = psutil.Process(process.pid).cpu_times()
-    return times.user + times.system
-
-
 def measure(requests: int) -> dict[str, Figures]:
     """Sends `requests` requests to each server."""
     servers = {
@@ -135,27 +117,16 @@ def measure(requests: int) -> dict[str, Figures]:
         for _ in range(WARM_UP):
             for connection in connections.values():
                 ask(connection)
-        figures = {name: Figures(cpu=-cpu_of(server)) for name, server in servers.items()}
+        figures = {name: Figures(cpu=-cpu_of(server.pid)) for name, server in servers.items()}
         for _ in range(requests):
             for name, connection in connections.items():
                 figures[name].taken.append(ask(connection))
         for name, server in servers.items():
-            figures[name].cpu += cpu_of(server)
+            figures[name].cpu += cpu_of(server.pid)
         return figures
     finally:
         for server in servers.values():
-            server.terminate()
-            server.wait()
-
-
-def machine() -> str:
-    """The machine in a line."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return f"{model or platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
+            end(server)
 
 
 def main() -> None:
@@ -168,8 +139,7 @@ def main() -> None:
         serve(options.serve)
         return
     print(f"machine   {machine()}")
-    versions = ", ".join(f"{name} {version(name)}" for name in ("perfmon", "twisted", "klein", "werkzeug", "orjson"))
-    print(f"versions  Python {platform.python_version()}, {versions}")
+    print(f"versions  {versions('perfmon', 'twisted', 'klein', 'werkzeug', 'orjson')}")
     pin(CLIENT_CORE)
     found = measure(options.requests)
     for name, figures in found.items():

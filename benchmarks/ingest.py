@@ -10,82 +10,23 @@ import argparse
 import os
 import platform
 import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import hiredis
 import numpy as np
-import orjson
+from common import CLIENT_CORE, SERVER_CORE, Collector, pin
 
-from perfmon.core.frames import read_head
+from perfmon.core.head_reader import read_head
 from perfmon.core.messages import PROTOCOL, Hello, Metrics, Samples, encode
 from perfmon.core.tiers import RAW
-
-SERVER_CORE, SENDER_CORE = 0, 1
-
-Status = dict[str, dict[str, Any]]
 
 
 def value(host: int, metric: int, moment: int) -> float:
     """What host sends for metric in a round: differs everywhere, so that a sample in the wrong place is found."""
     return (host * 7 + metric * 13 + moment * 3) % 1000 + 0.25
-
-
-class Collector:
-    """A collector with its embedded store, on one core."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.log = folder / "log"
-        twistd = Path(sys.executable).parent / "twistd"
-        command = [str(twistd), "-n", "--pidfile=", "perfmon", "--no-self", "--port", "0", "--http-port", "0"]
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                ["taskset", "-c", str(SERVER_CORE), *command, "--store", f"embedded:{folder / 'store'}"],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        self.port = self._port("senders on")
-        self.http_port = self._port("page and API on")
-        self.await_status(lambda status: status["store"]["problem"] is None)
-
-    def _port(self, after: str) -> int:
-        while True:
-            for line in self.log.read_text().splitlines():
-                if after in line:
-                    return int(line.rstrip("/").rpartition(":")[2])
-            if self.process.poll() is not None:
-                raise SystemExit(self.log.read_text())
-            time.sleep(0.05)  # between two looks at the log
-
-    def status(self) -> Status:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/status", timeout=600) as answer:
-            found: Status = orjson.loads(answer.read())
-            return found
-
-    def await_status(self, condition: Callable[[Status], bool]) -> None:
-        while not condition(self.status()):
-            time.sleep(0.05)  # asking costs the core that is measured
-
-    def cpu(self) -> float:
-        """Seconds of CPU that the collector and its store have used."""
-        store = int((self.folder / "store" / "valkey.pid").read_text())
-        ticks = 0
-        for pid in (self.process.pid, store):
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait()
 
 
 def graphite_bytes(hosts: int, metrics: int, moments: list[int], connections: int) -> list[bytes]:
@@ -119,7 +60,7 @@ def agent_bytes(hosts: int, metrics: int, moments: list[int]) -> list[bytes]:
 
 def send(port: int, streams: list[bytes]) -> list[socket.socket]:
     """Sends all streams side by side, from one thread; answers are read and dropped by another."""
-    os.sched_setaffinity(0, {SENDER_CORE})
+    pin(CLIENT_CORE)
     connections = [socket.create_connection(("127.0.0.1", port)) for _ in streams]
 
     def drop() -> None:
