@@ -3,10 +3,11 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 from rich.console import Console
@@ -14,11 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from perfmon import __version__
+from perfmon.client import Client, ClientError
 
 DEFAULT_URL = "http://127.0.0.1:9001"
-
-# A collector that does not answer in this time is away or stuck.
-TIMEOUT = 30.0  # s
 
 STATE_STYLES = {"up": "green", "late": "yellow", "departed": "bold red", "left": "dim", "silent": "magenta"}
 
@@ -30,42 +29,12 @@ HOST_COLUMNS = (
 )
 
 
-class CommandError(Exception):
-    """Ends the command; `str()` says why and what to do."""
+Shown = tuple[Any, Callable[[Console], None]]
+"""What a command was answered, and how to print it."""
 
 
-Get = Callable[[str, dict[str, str]], Coroutine[Any, Any, Any]]
-
-
-def client(url: str, token: str) -> Get:
-    """A function that asks the API of the collector at `url`: path and parameters in, JSON out."""
-    import treq
-    from twisted.internet.error import ConnectError, TimeoutError
-    from twisted.web.client import ResponseFailed, ResponseNeverReceived
-
-    headers: dict[bytes | str, bytes | str] = {"Authorization": f"Bearer {token}"} if token else {}
-
-    async def get(path: str, parameters: dict[str, str]) -> Any:
-        try:
-            response = await treq.get(f"{url}{path}", params=parameters, headers=headers, timeout=TIMEOUT)
-            body = await treq.content(response)
-        except (ConnectError, TimeoutError, ResponseFailed, ResponseNeverReceived) as problem:
-            raise CommandError(f"no collector at {url}: {reason_of(problem)}; name another with --url") from None
-        try:
-            answer = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            raise CommandError(f"what answers at {url} is no perfmon collector; name another with --url") from None
-        if response.code == 401:
-            raise CommandError("the collector asks for its token: give --token-file")
-        if response.code != 200:
-            raise CommandError(answer.get("error", f"the collector answered {response.code}"))
-        return answer
-
-    return get
-
-
-async def _status(get: Get, options: argparse.Namespace) -> tuple[Any, Callable[[Console], None]]:
-    status = await get("/api/v1/status", {})
+async def _status(client: Client, options: argparse.Namespace) -> Shown:
+    status = await client.get("/api/v1/status", {})
 
     def show(console: Console) -> None:
         samples, store, agents = status["samples"], status["store"], status["agents"]
@@ -95,10 +64,10 @@ async def _status(get: Get, options: argparse.Namespace) -> tuple[Any, Callable[
     return status, show
 
 
-async def _hosts(get: Get, options: argparse.Namespace) -> tuple[Any, Callable[[Console], None]]:
+async def _hosts(client: Client, options: argparse.Namespace) -> Shown:
     metrics = ",".join(metric for _, metric, _ in HOST_COLUMNS)
     parameters = {"host": options.host} if options.json else {"host": options.host, "metric": metrics}
-    answer = await get("/api/v1/hosts", parameters)
+    answer = await client.get("/api/v1/hosts", parameters)
 
     def show(console: Console) -> None:
         table = Table(box=None)
@@ -118,12 +87,12 @@ async def _hosts(get: Get, options: argparse.Namespace) -> tuple[Any, Callable[[
     return answer, show
 
 
-async def _query(get: Get, options: argparse.Namespace) -> tuple[Any, Callable[[Console], None]]:
+async def _query(client: Client, options: argparse.Namespace) -> Shown:
     parameters = {"metric": options.metric, "host": options.host, "agg": options.agg}
     parameters |= {"from": zoned(options.start), "until": zoned(options.until)}
     if options.step:
         parameters["step"] = options.step
-    answer = await get("/api/v1/query", parameters)
+    answer = await client.get("/api/v1/query", parameters)
 
     def show(console: Console) -> None:
         table = Table(box=None)
@@ -132,7 +101,7 @@ async def _query(get: Get, options: argparse.Namespace) -> tuple[Any, Callable[[
         table.add_column("value", justify="right")
         unit_suffix = "/s" if options.agg == "rate" else ""
         for series in answer["series"]:
-            for time, value in series["points"]:
+            for time, value in zip(series["times"], series["values"], strict=True):
                 shown = "" if value is None else written(value, series["unit"]) + unit_suffix
                 table.add_row(Text(series["host"]), Text(series["metric"]), moment(time), shown)
         console.print(table)
@@ -140,8 +109,8 @@ async def _query(get: Get, options: argparse.Namespace) -> tuple[Any, Callable[[
     return answer, show
 
 
-async def _events(get: Get, options: argparse.Namespace) -> tuple[Any, Callable[[Console], None]]:
-    answer = await get("/api/v1/events", {"since": zoned(options.since), "limit": str(options.limit)})
+async def _events(client: Client, options: argparse.Namespace) -> Shown:
+    answer = await client.get("/api/v1/events", {"since": zoned(options.since), "limit": str(options.limit)})
 
     def show(console: Console) -> None:
         table = Table(box=None)
@@ -155,10 +124,30 @@ async def _events(get: Get, options: argparse.Namespace) -> tuple[Any, Callable[
     return answer, show
 
 
-def reason_of(problem: Exception) -> str:
-    """What went wrong, also where Twisted wraps it."""
-    reasons = getattr(problem, "reasons", None)
-    return f"{reasons[0].getErrorMessage()}" if reasons else str(problem)
+async def _export(client: Client, options: argparse.Namespace) -> None:
+    parameters = {"format": options.format, "metric": options.metric, "agg": options.agg}
+    parameters |= {"from": zoned(options.start), "until": zoned(options.until)}
+    if options.step:
+        parameters["step"] = options.step
+    path = f"/api/v1/hosts/{quote(options.host, safe='')}/export"
+    if options.output is None:
+        await client.save(path, parameters, sys.stdout.buffer.write)
+        return
+    # a file that is there already is replaced by a whole one, or not at all
+    part = f"{options.output}.part"
+    try:
+        with open(part, "wb") as file:
+            await client.save(path, parameters, file.write)
+        os.replace(part, options.output)
+    finally:
+        Path(part).unlink(missing_ok=True)
+
+
+async def _delete(client: Client, options: argparse.Namespace) -> Shown:
+    answer = await client.delete(f"/api/v1/hosts/{quote(options.host, safe='')}")
+    return answer, lambda console: console.print(
+        Text(f"{answer['removed']} is removed, with {answer['keys']:,} keys of the store")
+    )
 
 
 def zoned(time: str) -> str:
@@ -219,17 +208,38 @@ def parser() -> argparse.ArgumentParser:
     query = commands.add_parser("query", parents=[common], help="the samples of series")
     query.add_argument("metric", help="name or pattern, such as 'system.cpu.*'")
     query.add_argument("--host", default="*", help="name or pattern (default all)")
-    query.add_argument("--from", dest="start", default="-10m", help="-1h, 2026-01-31T12:00, seconds (default -10m)")
-    query.add_argument("--until", default="now", help="the same (default now)")
-    query.add_argument("--step", help="one value for each 60s, 5m, ... (default: the samples as they are)")
-    query.add_argument("--agg", default="avg", help="avg, min, max, sum, count, last or rate (default avg)")
+    _add_range(query, "-10m")
     query.set_defaults(run=_query)
+
+    export = commands.add_parser("export", parents=[common], help="the samples of one host as a file")
+    export.add_argument("host", help="its name")
+    export.add_argument("--format", default="csv", choices=("csv", "ndjson"), help="of the file (default csv)")
+    export.add_argument("--metric", default="*", help="name or pattern (default all)")
+    export.add_argument("--output", help="file to write (default: standard output)")
+    _add_range(export, "-1d")
+    export.set_defaults(run=_export)
+
+    delete = commands.add_parser("delete", parents=[common], help="remove a host that is gone, with all its samples")
+    delete.add_argument("host", help="its name")
+    delete.set_defaults(run=_delete)
 
     events = commands.add_parser("events", parents=[common], help="who came and who went")
     events.add_argument("--since", default="-1d", help="-1h, a time, or an event's id (default -1d)")
     events.add_argument("--limit", type=int, default=100, help="most events (default 100)")
     events.set_defaults(run=_events)
     return top
+
+
+def _add_range(command: argparse.ArgumentParser, since: str) -> None:
+    """Options that say which samples, and what becomes of them."""
+    command.add_argument(
+        "--from", dest="start", default=since, help=f"-1h, 2026-01-31T12:00, seconds (default {since})"
+    )
+    command.add_argument("--until", default="now", help="the same (default now)")
+    command.add_argument("--step", help="one value for each 60s, 5m, ... (default: the samples as they are)")
+    command.add_argument(
+        "--agg", default="avg", help="avg, min, max, sum, count, last, rate, p50, p95 or p99 (default avg)"
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -243,11 +253,17 @@ def main(arguments: list[str] | None = None) -> None:
     async def run() -> None:
         try:
             token = Path(options.token_file).expanduser().read_text().strip() if options.token_file else ""
-            get = client(options.url.rstrip("/"), token)
-            answer, show = await options.run(get, options)
-        except (CommandError, OSError) as problem:
+            shown = await options.run(Client(options.url.rstrip("/"), token), options)
+        except BrokenPipeError:
+            # whoever read has enough; Python must not flush into the pipe when it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(1) from None
+        except (ClientError, OSError) as problem:
             print(f"perfmon: {problem}", file=sys.stderr)
             raise SystemExit(1) from None
+        if shown is None:
+            return
+        answer, show = shown
         if options.json:
             sys.stdout.write(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode() + "\n")
         else:

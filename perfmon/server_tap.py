@@ -16,7 +16,7 @@ from perfmon.core.graphite import DEFAULT_TEMPLATES, Template
 from perfmon.core.messages import Hello
 from perfmon.core.names import checked_host
 from perfmon.core.presence import Timeouts
-from perfmon.core.tiers import parse_duration
+from perfmon.core.tiers import Tier, parse_duration, parse_retention
 from perfmon.files import allow_connections
 from perfmon.host import own_name, this_host
 from perfmon.options import HOW_TO_TOKEN, ConfigurableOptions, at_least, port, whole
@@ -43,6 +43,7 @@ class Options(ConfigurableOptions):
         ["max-connections", None, "20000", "most connections on the port at once"],
         ["name", "n", None, "name of the collector's own host; by default the machine's"],
         ["interval", None, "5s", "time between samples of the collector's own host"],
+        ["retention", None, "raw:2d,1m:30d,1h:400d", "how long samples, minutes and hours are kept"],
     ]
     optFlags = [["no-self", None, "do not sample the collector's own host"]]
 
@@ -88,6 +89,7 @@ class ServerConfig:
     graphite_from: tuple[Any, ...]  # networks
     own_host: str  # empty: not to be sampled
     interval: float  # s
+    tiers: tuple[Tier, ...]  # finest first
 
     @classmethod
     def of(cls, options: Options) -> "ServerConfig":
@@ -105,6 +107,7 @@ class ServerConfig:
             graphite_from=_each(options, "graphite-from", ip_network),
             own_host="" if options["no-self"] else _own_host(options),
             interval=options.checked("interval", duration),
+            tiers=options.checked("retention", parse_retention),
         )
         for endpoint in (*config.listen, *config.http_listen):
             if ":" not in endpoint:
@@ -190,6 +193,7 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
     from perfmon.net.seams import Surroundings
     from perfmon.probes.sampler import Sampler, all_probes
     from perfmon.services.backend import CollectorBackend
+    from perfmon.services.exports import Exports
     from perfmon.services.ingest import Ingest
     from perfmon.services.listening import Listening
     from perfmon.services.looplag import LoopLag
@@ -197,10 +201,13 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
     from perfmon.services.presence import PresenceService
     from perfmon.services.queries import Queries
     from perfmon.services.refusals import Refusals
+    from perfmon.services.reports import Reports
     from perfmon.services.sampling import Sampling
+    from perfmon.services.sealing import Sealing
     from perfmon.services.staged import StagedService
     from perfmon.services.status import Status
     from perfmon.storage.embedded import EmbeddedServer, StoreSetupError
+    from perfmon.storage.history import History
     from perfmon.storage.store import Store
     from perfmon.web.site import make_site
 
@@ -225,12 +232,15 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
             endpoint = clientFromString(reactor, config.store.endpoint)
         except (ValueError, TypeError, OSError) as problem:
             raise SystemExit(f"perfmon: --store {config.store.shown}: {problem}") from None
-    store = Store(endpoint, reactor, config.store.user, config.store.password, config.store.database)
+    store = Store(
+        endpoint, reactor, config.store.user, config.store.password, config.store.database, tiers=config.tiers
+    )
     store.setServiceParent(collector)
 
     heartbeat = config.timeouts.departed / 3
     refusals = Refusals(time.monotonic)
-    ingest = Ingest(store, reactor, time.time)
+    ingest = Ingest(store, reactor, time.time, config.tiers[0])
+    sealing = Sealing(store.windows, reactor, time.time)
 
     def store_problem() -> str | None:
         return (embedded.problem if embedded is not None else None) or store.problem or ingest.problem
@@ -244,15 +254,29 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
         config.graphite_from,
         allowed,
     )
-    factory = CollectorFactory(settings, Surroundings(ingest, presence, refusals, reactor, time.time))
+    factory = CollectorFactory(
+        settings, Surroundings(ingest, presence, refusals, reactor, time.time, kept=config.tiers[0].retention)
+    )
     presence.listen(factory.hostChanged)
     lag = LoopLag(reactor, time.monotonic)
     status = Status(
-        store, config.store.shown, store_problem, ingest, presence, refusals, factory, lag, reactor, time.monotonic
+        store,
+        config.store.shown,
+        store_problem,
+        ingest,
+        sealing,
+        presence,
+        refusals,
+        factory,
+        lag,
+        reactor,
+        time.monotonic,
     )
-    queries = Queries(store, ingest, reactor, time.time)
-    backend = CollectorBackend(store, queries, status, ingest, presence, refusals, reactor, time.time)
-    for service in (ingest, presence, lag, status):
+    history = History(store.windows)
+    queries = Queries(store, history, ingest, reactor, time.time)
+    reports, exports = Reports(queries, history, time.time), Exports(history, reactor, time.time)
+    backend = CollectorBackend(store, queries, reports, exports, status, ingest, presence, refusals, reactor, time.time)
+    for service in (sealing, ingest, presence, lag, status):
         service.setServiceParent(collector)
 
     if config.own_host:

@@ -1,11 +1,34 @@
-"""Tests for what the command line reads and writes; tests/integration runs it for real."""
+"""Tests for what the command line reads and writes; tests/integration runs it against a collector."""
 
+import argparse
+import io
 import os
+import re
+import sys
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import parse_qs
 
+import orjson
+from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SynchronousTestCase
 
-from perfmon.cli import parser, written, zoned
+from perfmon.cli import _joined, parser, written, zoned
+from perfmon.core.exporting import FORMATS
+from perfmon.core.query import AGGS
+from tests.test_client import CHUNKED, CSV, AnsweringCase, answer
+
+PERFMON = Path(sys.executable).with_name("perfmon")
+
+
+def option(command: str, name: str) -> argparse.Action:
+    """An option of a command."""
+    (commands,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
+    options: list[argparse.Action] = commands.choices[command]._actions
+    (found,) = (action for action in options if name in action.option_strings)
+    return found
 
 
 class ReadTests(SynchronousTestCase):
@@ -23,8 +46,47 @@ class ReadTests(SynchronousTestCase):
 
     def test_commands(self) -> None:
         """Every command knows where the collector is by default."""
-        for words in (["status"], ["hosts"], ["query", "x"], ["events"]):
+        for words in (["status"], ["hosts"], ["query", "x"], ["events"], ["export", "web1"], ["delete", "web1"]):
             self.assertEqual(parser().parse_args(words).url, os.environ.get("PERFMON_URL", "http://127.0.0.1:9001"))
+
+    def test_export(self) -> None:
+        """An export is of one host; by default CSV of all metrics of the last day, to standard output."""
+        names = ("host", "format", "metric", "output", "start", "until", "step", "agg")
+        every = "export web1 --format ndjson --metric cpu.* --output f --from -2h --until -1h --step 5m --agg p95"
+        for words, expected in (
+            ("export web1", ("web1", "csv", "*", None, "-1d", "now", None, "avg")),
+            (every, ("web1", "ndjson", "cpu.*", "f", "-2h", "-1h", "5m", "p95")),
+        ):
+            options = vars(parser().parse_args(_joined(words.split())))
+            self.assertEqual(tuple(options[name] for name in names), expected)
+
+    def test_delete(self) -> None:
+        """A removal is of one host."""
+        self.assertEqual(parser().parse_args(["delete", "web7"]).host, "web7")
+
+    def test_wrong(self) -> None:
+        """A command that lacks what it needs, or has too much, is refused by the parser."""
+        self.patch(sys, "stderr", io.StringIO())
+        for words in (
+            ["export"],
+            ["export", "web1", "web2"],
+            ["export", "web1", "--format", "xml"],
+            ["delete"],
+            ["delete", "web1", "web2"],
+            ["delete", "web1", "--from=-1h"],
+        ):
+            with self.assertRaises(SystemExit) as caught:
+                parser().parse_args(words)
+            self.assertEqual(caught.exception.code, 2, words)
+
+    def test_help(self) -> None:
+        """The help names every aggregate and every format that there is, in their order, and no other."""
+        for command in ("query", "export"):
+            names, _, default = str(option(command, "--agg").help).partition(" (")
+            self.assertEqual(re.split(", | or ", names), list(AGGS))
+            self.assertEqual(default, "default avg)")
+        form = option("export", "--format")
+        self.assertEqual((list(form.choices or ()), form.default), (list(FORMATS), "csv"))
 
 
 class WrittenTests(SynchronousTestCase):
@@ -43,3 +105,81 @@ class WrittenTests(SynchronousTestCase):
             (41.25, "Cel", "41.25 Cel"),
         ):
             self.assertEqual(written(value, unit), expected)
+
+
+class RunTests(AnsweringCase):
+    """The program itself, before a server that answers what it is told to."""
+
+    async def run_it(self, *arguments: str) -> tuple[int, str, str]:
+        """Exit code, standard output, standard error."""
+        out, error, code = await getProcessOutputAndValue(
+            str(PERFMON), [*arguments, "--url", self.url], env=dict(os.environ)
+        )
+        return code, out.decode(), error.decode()
+
+    def folder(self) -> Path:
+        folder = TemporaryDirectory(prefix="pm-")
+        self.addCleanup(folder.cleanup)
+        return Path(folder.name)
+
+    def asked(self) -> tuple[str, dict[str, list[str]]]:
+        """Method and path of the request, and its parameters."""
+        target, _, query = self.server.request()[0].removesuffix(" HTTP/1.1").partition("?")
+        return target, parse_qs(query)
+
+    async def test_export(self) -> None:
+        """What comes is written as it is, to standard output or to a file."""
+        self.answers(answer("time,metric,value\nGröße\n".encode(), kind=CSV))
+        self.assertEqual(await self.run_it("export", "w:1@x+y"), (0, "time,metric,value\nGröße\n", ""))
+        expected: dict[str, Any] = {
+            "format": ["csv"],
+            "metric": ["*"],
+            "agg": ["avg"],
+            "from": ["-1d"],
+            "until": ["now"],
+        }
+        self.assertEqual(self.asked(), ("GET /api/v1/hosts/w%3A1%40x%2By/export", expected))
+        file = self.folder() / "web1.ndjson"
+        file.write_text("of yesterday")
+        self.server.heard = b""
+        words = "export web1 --format ndjson --metric cpu.* --from -2h --until 2026-01-31T12:00Z --step 5m --agg p95"
+        self.assertEqual(await self.run_it(*words.split(), "--output", str(file)), (0, "", ""))
+        self.assertEqual(file.read_text(), "time,metric,value\nGröße\n")
+        target, parameters = self.asked()
+        self.assertEqual(target, "GET /api/v1/hosts/web1/export")
+        until = parameters.pop("until")[0]
+        expected = {"format": ["ndjson"], "metric": ["cpu.*"], "agg": ["p95"], "from": ["-2h"], "step": ["5m"]}
+        self.assertEqual(parameters, expected)
+        self.assertEqual(until, zoned("2026-01-31T12:00Z"))
+
+    async def test_broken_off(self) -> None:
+        """A file that is broken off in the middle ends it with 1 and says so; what came is there."""
+        self.answers(CHUNKED + b"5\r\ntime,\r\n")
+        sentence = "perfmon: the collector broke off in the middle: what was written is not all\n"
+        self.assertEqual(await self.run_it("export", "web1"), (1, "time,", sentence))
+
+    async def test_refused(self) -> None:
+        """What is refused ends it with 1 and the collector's sentence; nothing is on standard output."""
+        for sentence, *words in (
+            ("no host 'web1'; GET /api/v1/hosts lists them", "export", "web1"),
+            ("web1 is up: a host that sends would come back; stop its agent or sender first", "delete", "web1"),
+        ):
+            self.answers(answer(b'{"error": "%s"}' % sentence.encode(), b"404 Not Found"))
+            self.assertEqual(await self.run_it(*words), (1, "", f"perfmon: {sentence}\n"))
+
+    async def test_delete(self) -> None:
+        """A removal tells what was removed, as a sentence or as it was answered."""
+        self.answers(answer(b'{"removed": "w:1@x+y", "keys": 1061}'))
+        sentence = "w:1@x+y is removed, with 1,061 keys of the store\n"
+        self.assertEqual(await self.run_it("delete", "w:1@x+y"), (0, sentence, ""))
+        self.assertEqual(self.asked(), ("DELETE /api/v1/hosts/w%3A1%40x%2By", {}))
+        code, out, _ = await self.run_it("delete", "w:1@x+y", "--json")
+        self.assertEqual((code, orjson.loads(out)), (0, {"removed": "w:1@x+y", "keys": 1061}))
+
+    async def test_not_written(self) -> None:
+        """A file that cannot be written ends it with 1 and says why."""
+        self.answers(answer(b"time,", kind=CSV))
+        code, _, error = await self.run_it("export", "web1", "--output", str(self.folder() / "none" / "web1.csv"))
+        self.assertEqual(code, 1)
+        self.assertIn("No such file or directory", error)
+        self.assertNotIn("Traceback", error)

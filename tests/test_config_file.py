@@ -28,6 +28,7 @@ class FileTests(OptionsCase):
                 "max-connections": 5,
                 "name": "monitor",
                 "interval": 2.5,
+                "retention": "raw:1d",
                 "no-self": True,
                 "graphite-template": ["a.HOST", "b.HOST"],
                 "graphite-from": "10.0.0.0/8",

@@ -15,15 +15,20 @@ import numpy as np
 from twisted.trial.unittest import SynchronousTestCase
 
 from perfmon import agent_tap, cli, server_tap
-from perfmon.core import messages
-from perfmon.core.frames import HEAD, NAMES, ROWS, SAMPLES, head_frame, names_frame, read_head, rows_frame
+from perfmon.core import chunks, messages
+from perfmon.core.chunks import TAGGED_FIELD, TIMES_FIELD, Times, read_samples
+from perfmon.core.frames import HEAD, NAMES, ROWS, SAMPLES, head_frame, names_frame, rows_frame
+from perfmon.core.head_reader import read_head
 from perfmon.core.names import split_tags
 from perfmon.core.presence import State
 from perfmon.core.reject import REASONS
-from perfmon.core.tiers import HeadName
+from perfmon.core.rollups import FIELDS
+from perfmon.core.sealed import FED_FIELD, LATE_FIELD, Sealed, sealed
+from perfmon.core.tiers import DAY, TIERS, WindowName
 from perfmon.core.units import UNITS
 from perfmon.probes.sampler import Sampler, all_probes
 from perfmon.storage import keys
+from perfmon.storage.windows import REVISION_FIELD
 from perfmon.web.api import Backend, JsonApi
 from perfmon.web.http import Route
 
@@ -272,28 +277,81 @@ class KeyTests(SynchronousTestCase):
 
     def test_keys(self) -> None:
         """Every key has its heading, and no other has."""
-        head = keys.head(HeadName("HOST", "TIER", cast(Any, "WINDOW")))
-        expected = {keys.HOSTS, keys.PRESENT, keys.EVENTS, head, keys.meta("HOST")}
+        window = WindowName("HOST", "TIER", cast(Any, "WINDOW"))
+        expected = {keys.HOSTS, keys.PRESENT, keys.EVENTS, keys.meta("HOST"), keys.open_windows("TIER")}
+        expected |= {keys.window(window), keys.head(window), keys.sealing(window)}
         own = [
             name
             for name, value in vars(keys).items()
             if not name.startswith("_")
             and (isinstance(value, str) or (isinstance(value, FunctionType) and value.__module__ == keys.__name__))
         ]
+        own = [name for name in own if name not in ("of_host", "windows")]  # parts and patterns of keys
         self.assertEqual(len(own), len(expected), f"a key that this test does not know: {own}")
         self.assertEqual(set(sections(section(self.PAGE, "Keys"), 3)), {f"`{key}`" for key in expected})
 
-    def test_kinds(self) -> None:
-        """Every kind of frame is named by its letter and its byte."""
-        for kind in (HEAD, NAMES, SAMPLES, ROWS):
-            self.assertIn(f"`{chr(kind)}` ({kind:02x}) ", text_of(self.PAGE))
+    def test_tiers(self) -> None:
+        """Each tier is told of with its window and how long it is kept."""
+        found = {cells[0].strip("`"): cells[1:] for cells in rows(section(self.PAGE, "Keys")) if len(cells) == 4}
+        self.assertEqual(list(found), [tier.name for tier in TIERS])
+        for tier in TIERS:
+            self.assertIn(f"({tier.window:,} s)", found[tier.name][1])
+            self.assertEqual(found[tier.name][2], f"{tier.retention // DAY} d")
 
-    def test_worked_example(self) -> None:
-        """The bytes on the page are those that `frames` makes, and it reads them as the page says."""
+    def test_fields(self) -> None:
+        """Every field that is no metric is explained, and no other."""
+        found = column(section(self.PAGE, "Keys", "`pm:{HOST}:TIER:WINDOW`"), "field")
+        self.assertEqual(found, {TIMES_FIELD, TAGGED_FIELD, FED_FIELD, LATE_FIELD, REVISION_FIELD})
+
+
+class FormatTests(SynchronousTestCase):
+    PAGE = REFERENCE / "formats.md"
+
+    def test_kinds(self) -> None:
+        """Every kind of frame and of block is named by its letter and its byte."""
+        for title, kinds in (
+            ("A head", (HEAD, NAMES, SAMPLES, ROWS)),
+            ("A sealed window", (chunks.SAMPLES, chunks.SAMPLES_BY_ID, chunks.TIMES, chunks.AGGREGATES)),
+        ):
+            for kind in kinds:
+                self.assertIn(f"`{chr(kind)}` ({kind:02x}) ", section(self.PAGE, title))
+
+    def test_aggregates(self) -> None:
+        """Every array of aggregates is explained in its order."""
+        arrays = [cells[0] for cells in rows(section(self.PAGE, "Aggregates"))]
+        self.assertEqual(arrays, ["times", *FIELDS, "parts", "first", "first end"])
+
+    def test_sealed_example(self) -> None:
+        """The bytes of the sealed window on the page are those that sealing the head of the page gives."""
+        head = self._dump()
+        work = sealed(Sealed(1795352400, {}, "lab1"), head)
+        while True:
+            try:
+                next(work)
+            except StopIteration as done:
+                fields = done.value
+                break
+        explained = list(rows(section(self.PAGE, "A sealed window", "The same example")))
+        self.assertEqual(bytes.fromhex("".join(cells[1].strip("`") for cells in explained)), fields["room.temperature"])
+        at = 0
+        for cells in explained:
+            self.assertEqual(int(cells[0], 16), at)
+            at += len(bytes.fromhex(cells[1].strip("`")))
+        (block,) = read_samples(fields["room.temperature"])
+        self.assertEqual(block.values.tolist(), [21.5, 21.75])
+        self.assertEqual(Times(1795352400, b"").of(block).tolist(), [1795354660000, 1795354670000])
+
+    def _dump(self) -> bytes:
+        """The head on the page."""
         (dump,) = fenced(text_of(self.PAGE), "hexdump")
         *lines, last = dump.splitlines()
         head = bytes.fromhex("".join(line[8:58] for line in lines))
         self.assertEqual(len(head), int(last, 16))
+        return head
+
+    def test_worked_example(self) -> None:
+        """The bytes on the page are those that `frames` makes, and it reads them as the page says."""
+        head = self._dump()
         writer = 0x10EDC7B3
         metrics = ["room.temperature", "room.humidity"]
         values = np.array([[21.5, 0.5], [21.75, np.nan]], "<f8").tobytes()
@@ -308,9 +366,8 @@ class KeyTests(SynchronousTestCase):
 
     def test_bytes_explained(self) -> None:
         """The tables of the worked example cover each byte once, in order."""
-        body = section(self.PAGE, "The format of a head", "A worked example")
-        (dump,) = fenced(body, "hexdump")
-        head = bytes.fromhex("".join(line[8:58] for line in dump.splitlines()[:-1]))
+        body = section(self.PAGE, "A head", "A worked example")
+        head = self._dump()
         explained = list(rows(body))
         places = [int(cells[0], 16) for cells in explained] + [len(head)]
         self.assertEqual(places[0], 0)

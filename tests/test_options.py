@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -16,12 +17,14 @@ from perfmon import agent_tap, server_tap
 from perfmon.agent_tap import AgentConfig, endpoint_of
 from perfmon.core.graphite import DEFAULT_TEMPLATES, Template
 from perfmon.core.presence import Timeouts
+from perfmon.core.tiers import DAY, HOURS, MINUTES, RAW, TIERS
 from perfmon.host import own_name
 from perfmon.options import MIN_TOKEN, pairs, port
 from perfmon.server_tap import ServerConfig, completed, stays_here
 from perfmon.storage.address import parse_store
 
 TOKEN = "correct-horse-battery"
+_WITHOUT_RETENTION = tuple(replace(tier, retention=0) for tier in TIERS)
 LISTEN = "tcp:7000:interface=127.0.0.1"
 
 
@@ -70,6 +73,7 @@ class ServerOptionsTests(OptionsCase):
                 graphite_from=(),
                 own_host=own_name(),
                 interval=5.0,
+                tiers=TIERS,
             ),
         )
 
@@ -81,6 +85,7 @@ class ServerOptionsTests(OptionsCase):
             *("--max-connections", "7", "--name", "monitor", "--interval", "500ms"),
             *("--graphite-template", "dc.*.HOST", "--graphite-template", "x.HOST"),
             *("--graphite-from", "10.0.0.0/8", "--graphite-from", "2001:db8::/32"),
+            *("--retention", "raw:12h,1h:2y"),
         )
         self.assertEqual(
             config,
@@ -95,6 +100,7 @@ class ServerOptionsTests(OptionsCase):
                 graphite_from=(ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")),
                 own_host="monitor",
                 interval=0.5,
+                tiers=(replace(RAW, retention=43_200), MINUTES, replace(HOURS, retention=730 * DAY)),
             ),
         )
 
@@ -137,6 +143,15 @@ class ServerOptionsTests(OptionsCase):
             ("name", "", "bad host name"),
             ("interval", "1 fortnight", "no duration"),
             ("interval", "50ms", "below 0.1"),
+            ("retention", "2d", "write TIER:DURATION, with a tier of raw, 1m, 1h"),
+            ("retention", "5m:2d", "write TIER:DURATION, with a tier of raw, 1m, 1h"),
+            ("retention", "raw:2d,", "write TIER:DURATION"),
+            ("retention", "raw:long", "no duration"),
+            ("retention", "raw:2d,raw:3d", "raw is given twice"),
+            ("retention", "raw:30m", "for an hour at least"),
+            ("retention", "raw:31d", "1m (30 d) is made from raw (31 d) and must be kept at least as long"),
+            ("retention", "1h:29d", "1h (29 d) is made from 1m (30 d) and must be kept at least as long"),
+            ("retention", "1h:11y", "1h is kept for 3650 d at the most"),
             ("graphite-template", "servers", "one of them HOST"),
             ("graphite-template", "HOST.HOST", "one of them HOST"),
             ("graphite-from", "10.0.0.1/8", "host bits set"),
@@ -145,6 +160,23 @@ class ServerOptionsTests(OptionsCase):
             problem = self.refused(f"--{option}={value}")
             self.assertTrue(problem.startswith(f"--{option}"), problem)
             self.assertIn(sentence, problem)
+
+    def test_retention(self) -> None:
+        """Retentions are those that are given, in any order; a tier that is not named keeps its own."""
+        for text, retentions in (
+            ("raw:2d,1m:30d,1h:400d", (2 * DAY, 30 * DAY, 400 * DAY)),
+            ("1h:500d , raw:36h", (36 * 3600, 30 * DAY, 500 * DAY)),
+            ("1m:2d", (2 * DAY, 2 * DAY, 400 * DAY)),
+            ("raw:400d,1m:400d", (400 * DAY, 400 * DAY, 400 * DAY)),
+            ("raw:1h,1m:1h,1h:1h", (3600, 3600, 3600)),
+            ("1h:3650d", (2 * DAY, 30 * DAY, 3650 * DAY)),
+        ):
+            tiers = self.server("--retention", text).tiers
+            self.assertEqual(tuple(tier.retention for tier in tiers), retentions, text)
+            self.assertEqual(tuple(replace(tier, retention=0) for tier in tiers), _WITHOUT_RETENTION, "nothing else")
+        path = self.file('retention = "raw:1d"\n')
+        self.assertEqual(self.server("--config", path).tiers[0].retention, DAY)
+        self.assertEqual(self.server("--config", path, "--retention", "raw:3h").tiers[0].retention, 10_800)
 
     def test_unknown(self) -> None:
         """An option that there is not is refused."""

@@ -3,9 +3,11 @@
 import re
 import resource
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,8 +18,11 @@ from twisted.plugin import getPlugins
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from perfmon import agent_tap, server_tap
+from perfmon.core.reject import TOO_OLD
+from perfmon.core.tiers import DAY
 from perfmon.server_tap import ServerConfig
 from tests.logs import Logged, logged
+from tests.storage import samples
 from tests.waiting import until
 
 # What the agent's process must not load: it is to stay small.
@@ -156,6 +161,7 @@ class CollectorTests(TestCase):
             [
                 "EmbeddedServer",
                 "Store",
+                "Sealing",
                 "Ingest",
                 "PresenceService",
                 "LoopLag",
@@ -193,6 +199,31 @@ class CollectorTests(TestCase):
             self.assertTrue(text.startswith(f"perfmon: cannot listen on {endpoint!r}: "), text)
         self.assertIn("--store rediss://a..b:6379/0: ", self.ending("--store=rediss://me:secret@a..b"))
         self.assertNotIn("secret", self.ending("--store=rediss://me:secret@a..b"))
+
+    async def test_retention(self) -> None:
+        """Retentions reach what stores, reads and refuses: samples older than that of raw ones are too old."""
+        for retention, stored in (("raw:4h,1m:5d", 2), ("raw:30d", 4)):
+            await self.check_retention(f"--retention={retention}", stored)
+
+    async def check_retention(self, option: str, stored: int) -> None:
+        """Of samples of some ages so many are stored, and can be read."""
+        now = time.time()
+        ages = (60, 3 * 3600, 5 * 3600, 40 * 3600)
+        with logged() as log:
+            collector = self.start(server_tap.make_collector(self.config("--no-self", option), self.reactor))
+            parts: dict[str, Any] = {type(service).__name__: service for service in collector}
+            await until(lambda: parts["Store"].problem is None, "the store")
+        with socket.create_connection(("127.0.0.1", self.port(log, "agents and Graphite senders on"))) as sender:
+            sender.sendall(b"".join(b"web%d.cpu %d %d\n" % (stored, age, now - age) for age in ages))
+            await until(lambda: parts["Ingest"].stored == stored, "the samples")
+        tiers = self.config(option).tiers
+        self.assertEqual((parts["Store"].windows.tiers, parts["Ingest"].tier), (tiers, tiers[0]))
+        report = await parts["Status"].report()
+        refused = len(ages) - stored
+        self.assertEqual(report["samples"]["rejected_by_reason"], {TOO_OLD: refused} if refused else {})
+        found = await samples.stored(parts["Store"].windows, [f"web{stored}"], now - 2 * DAY, now + 1, now)
+        self.assertEqual(sorted(found[f"web{stored}", "cpu"].values()), [float(age) for age in ages[:stored]])
+        await self.stop(collector)
 
     async def test_second_collector(self) -> None:
         """A second collector with the same store ends with a sentence, and does the first one no harm."""

@@ -1,25 +1,27 @@
 """One group commit as bytes: what is appended to which head, and what the store's answer means."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from perfmon.core.frames import RECORD, names_frame, rows_frame, samples_frame
 from perfmon.core.numbering import Columns, HeadState, HostLog, Row
-from perfmon.core.tiers import RAW, HeadName, Tier
+from perfmon.core.tiers import RAW, Tier, WindowName
 
 
 @dataclass(frozen=True, slots=True)
 class HeadWrite:
     """Bytes for one head, and the writer's state that they bring about."""
 
-    name: HeadName
+    name: WindowName
     data: bytes
     expires_at: int  # s since the epoch
+    seal_at: float  # s since the epoch: when it is due to be sealed, should it be new
     log: HostLog
     state: HeadState  # of the head, as it was when `data` was made
     declares: int  # names 0..declares-1 stand in the head once `data` is there
+    expects: bytes  # identity of the head that has the names which `data` lacks; empty: it lacks none
 
 
 class _Open:
@@ -37,16 +39,14 @@ class _Open:
 def encode(columns: Iterable[Columns], rows: Iterable[Row], now: float, tier: Tier = RAW) -> list[HeadWrite]:
     """The appends that store `columns` and `rows`, one for each head.
 
-    A head gets the names that it lacks before the samples that use them. In a window that is over at `now`
-    (s) every append declares all names, for its head may be sealed between two appends.
+    A head gets the names that it lacks before the samples that use them. `now` is in s since the epoch.
     """
     heads: dict[tuple[HostLog, int], _Open] = {}
 
     def opened(log: HostLog, window: int) -> _Open:
         head = heads.get((log, window))
         if head is None:
-            over = window + tier.window <= now
-            head = heads[log, window] = _Open(HeadState() if over else log.head(window))
+            head = heads[log, window] = _Open(log.head(window))
         return head
 
     for batch in columns:
@@ -70,12 +70,14 @@ def encode(columns: Iterable[Columns], rows: Iterable[Row], now: float, tier: Ti
             declared = len(log.names)
         writes.append(
             HeadWrite(
-                HeadName(log.host, tier.name, window),
+                WindowName(log.host, tier.name, window),
                 b"".join(head.frames),
-                tier.expires_at(window),
+                tier.spared_until(window),
+                tier.seal_at(window, now),
                 log,
                 head.state,
                 declared,
+                head.state.identity if head.state.declared else b"",
             )
         )
     return writes
@@ -108,20 +110,20 @@ def _by_head(batch: Columns, tier: Tier) -> Iterator[tuple[HostLog, int, bytes, 
 
 
 def confirm(writes: Sequence[HeadWrite], identities: Sequence[bytes]) -> list[HeadWrite]:
-    """Takes the identity of each head that was appended to; returns the writes that must follow at once.
+    """Takes the identity of each head that was appended to; returns the writes that must be made again.
 
-    A head of another identity than this writer knew has replaced it (expired, flushed, sealed): the names that
-    earlier appends declared are gone, so all are declared again before the samples count as stored.
+    An empty one says that the head is another than this writer knew (the one before has expired, or was taken to be
+    sealed), and that nothing was appended: it lacks the names, so they are declared again, with the samples behind.
     """
     again = []
     for write, identity in zip(writes, identities, strict=True):
-        state = write.state
-        replaced = state.declared and identity != state.identity
-        state.declared, state.identity = write.declares, identity
-        if replaced:
-            log = write.log
-            data = names_frame(log.writer, 0, log.names)
-            again.append(HeadWrite(write.name, data, write.expires_at, log, state, len(log.names)))
+        log, state = write.log, write.state
+        if identity:
+            state.declared, state.identity = write.declares, identity
+        else:
+            state.declared = 0
+            data = names_frame(log.writer, 0, log.names) + write.data
+            again.append(replace(write, data=data, declares=len(log.names), expects=b""))
     return again
 
 

@@ -205,6 +205,14 @@ class Numbering:
         self._latest_times[series[newer]] = times[newer]
         self._latest_values[series[newer]] = values[newer]
 
+    def forget(self, host: str) -> None:
+        """The newest samples of `host` are not to be told of any more."""
+        log = self.hosts.get(host)
+        if log is not None:
+            log.latest_rows.clear()
+            known = [series for series in log.series.values() if series < len(self._latest_times)]
+            self._latest_times[known] = 0
+
     def latest(self, host: str) -> dict[str, tuple[int, float]]:
         """The newest sample of each metric of `host`: name -> (ms since the epoch, value)."""
         log = self.hosts.get(host)

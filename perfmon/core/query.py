@@ -1,123 +1,36 @@
-"""From columns to answers: cutting, bucketing and rates, never point by point in Python."""
+"""From samples and aggregates to answers: which tiers to read, bucketing, rates and percentiles.
+
+All of it by column, never point by point in Python.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from perfmon.core.frames import Column, tidy
-from perfmon.core.tiers import DAY
+from perfmon.core.columns import Column, between, merged
+from perfmon.core.rollups import Roller, Rollup, increases, joined, last_step, regrouped
+from perfmon.core.series import Piece
+from perfmon.core.tiers import DAY, MS, Tier
 
 Floats = NDArray[np.float64]
-Starts = NDArray[np.intp]
 
-
-@dataclass(frozen=True, slots=True)
-class Points:
-    """What is drawn or printed: one value for each time; NaN where there is none."""
-
-    times: Floats  # s since the epoch
-    values: Floats
-
-    def table(self) -> Floats:
-        """An array of (time, value) rows, for JSON."""
-        return np.column_stack((self.times, self.values))
-
-
-def merged(columns: Sequence[Column]) -> Column:
-    """One column of several of the same series, given oldest write first: of a repeated time the last one wins."""
-    if len(columns) == 1:
-        return columns[0]
-    if not columns:
-        return Column(np.zeros(0, np.int64), np.zeros(0))
-    return tidy(np.concatenate([c.times for c in columns]), np.concatenate([c.values for c in columns]))
-
-
-def between(column: Column, start: float, stop: float) -> Column:
-    """The samples with start <= time < stop (s since the epoch)."""
-    low, high = np.searchsorted(column.times, [round(start * 1000), round(stop * 1000)])
-    return Column(column.times[low:high], column.values[low:high])
-
-
-def increases(column: Column) -> tuple[Column, Floats]:
-    """What a counter rose by from each sample to the next, at the time of the later one; and the seconds between.
-
-    A counter that falls was reset: it began at 0 anew, so its new value is what it rose by
-    (as Prometheus' rate() does).
-    """
-    steps = np.diff(column.values)
-    rises = np.where(steps >= 0, steps, column.values[1:])
-    return Column(column.times[1:], rises), np.diff(column.times) / 1000
-
-
-def raw(column: Column, start: float, stop: float, agg: str = "avg") -> Points:
-    """The samples as they are (for `agg` ``rate``: the rate from each sample to the next, per second)."""
-    if agg == "rate":
-        rises, seconds = increases(column)
-        column = Column(rises.times, rises.values / seconds)
-    column = between(column, start, stop)
-    times: Floats = column.times / 1000
-    return Points(times, column.values)
-
-
-def bucketed(column: Column, start: float, stop: float, step: float, agg: str) -> Points:
-    """One value for each step s: buckets are aligned to multiples of `step`, named by their start, empty ones NaN.
-
-    `agg` is a key of `AGGREGATES` or ``rate``.
-    """
-    step_ms = round(step * 1000)
-    first = round(start * 1000) // step_ms
-    last = -(-round(stop * 1000) // step_ms)  # exclusive
-    values = np.full(last - first, np.nan)
-    times: Floats = np.arange(first, last) * step_ms / 1000
-    if agg == "rate":
-        # Weighted by time: all that was counted in the bucket, by the seconds it was counted over.
-        rises, seconds = increases(column)
-        seconds_of = Column(rises.times, seconds)
-        rises, seconds_of = between(rises, start, stop), between(seconds_of, start, stop)
-        buckets, starts = _buckets(rises, step_ms)
-        if len(buckets):
-            values[buckets - first] = np.add.reduceat(rises.values, starts) / np.add.reduceat(seconds_of.values, starts)
-        return Points(times, values)
-    column = between(column, start, stop)
-    buckets, starts = _buckets(column, step_ms)
-    if len(buckets):
-        values[buckets - first] = AGGREGATES[agg](column.values, starts)
-    return Points(times, values)
-
-
-def _buckets(column: Column, step_ms: int) -> tuple[NDArray[np.int64], Starts]:
-    """(number of each bucket that is not empty, place of its first sample)."""
-    number = column.times // step_ms
-    starts = np.flatnonzero(np.diff(number, prepend=number[0] - 1)) if len(number) else np.zeros(0, np.intp)
-    return number[starts], starts
-
-
-def _counts(values: Floats, starts: Starts) -> Floats:
-    return np.diff(np.append(starts, len(values))).astype(np.float64)
-
-
-def _average(values: Floats, starts: Starts) -> Floats:
-    return np.add.reduceat(values, starts) / _counts(values, starts)
-
-
-def _last(values: Floats, starts: Starts) -> Floats:
-    last: Floats = values[np.append(starts[1:], len(values)) - 1]
-    return last
-
-
-AGGREGATES: dict[str, Callable[[Floats, Starts], Floats]] = {
-    "avg": _average,
-    "min": lambda values, starts: np.minimum.reduceat(values, starts),
-    "max": lambda values, starts: np.maximum.reduceat(values, starts),
-    "sum": lambda values, starts: np.add.reduceat(values, starts),
-    "count": _counts,
-    "last": _last,
+# What each aggregation needs of a step (see `rollups.FIELDS`).
+_NEEDS = {
+    "avg": frozenset({"count", "sum"}),
+    "min": frozenset({"min"}),
+    "max": frozenset({"max"}),
+    "sum": frozenset({"sum"}),
+    "count": frozenset({"count"}),
+    "last": frozenset({"last", "end"}),
+    "rate": frozenset({"last", "end", "lost"}),
 }
 
-AGGS = (*AGGREGATES, "rate")
+PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
+AGGS = (*_NEEDS, *PERCENTILES)
 
 # An answer of a million points is 20 MB of JSON, and no screen shows as many.
 MAX_POINTS = 1_000_000
@@ -125,12 +38,29 @@ MAX_POINTS = 1_000_000
 # Finer than the store's own unit of time makes no sense.
 MIN_STEP = 0.001  # s
 
-# Nothing is kept longer.
+# Nothing is kept longer by default.
 MAX_STEP = 400 * DAY  # s
+
+# A rate at the first point needs the sample before it, and looks for it so many steps back, or so long.
+_BACK_STEPS, _BACK = 2, 120.0  # s
 
 
 class BadQuery(ValueError):
     """A question that cannot be answered; `str()` says how to ask it instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """What is drawn or printed: one value for each time; NaN where there is none."""
+
+    times_ms: NDArray[np.int64]  # since the epoch
+    values: Floats
+
+    @property
+    def times(self) -> Floats:
+        """The times in s since the epoch."""
+        seconds: Floats = self.times_ms / MS
+        return seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,19 +79,187 @@ class Query:
             raise BadQuery(f"agg {self.agg!r} is unknown: use one of {', '.join(AGGS)}")
         if not self.start < self.stop:
             raise BadQuery("from must be before until")
-        if self.step is not None:
-            if not MIN_STEP <= self.step <= MAX_STEP:
-                raise BadQuery(f"step must be {MIN_STEP} s to {MAX_STEP // DAY} days")
-            if (self.stop - self.start) / self.step > MAX_POINTS:
-                raise BadQuery(f"more than {MAX_POINTS:,} points a series: ask for a larger step or a shorter range")
-
-    def points(self, column: Column) -> Points:
-        """The answer for one series. `column` may begin before `start`, for the rate at the first point."""
         if self.step is None:
-            return raw(column, self.start, self.stop, self.agg)
-        return bucketed(column, self.start, self.stop, self.step, self.agg)
+            if self.agg in PERCENTILES:
+                raise BadQuery(f"{self.agg} is that of a step: give one, such as step=5m")
+        elif not MIN_STEP <= self.step <= MAX_STEP:
+            raise BadQuery(f"step must be {MIN_STEP} s to {MAX_STEP // DAY} days")
 
-    @property
-    def reads_from(self) -> float:
-        """Where reading must begin (s): a rate needs the sample before the first."""
-        return self.start - 2 * max(self.step or 0, 60) if self.agg == "rate" else self.start
+
+@dataclass(frozen=True)  # no slots: it keeps what all series of an answer have in common
+class Plan:
+    """How a query is answered: what to read, and what becomes of it."""
+
+    agg: str
+    tiers: tuple[Tier, ...]  # finest first, from raw on: those whose steps make up the query's
+    start: float  # s since the epoch; with a step a multiple of it
+    stop: float  # s since the epoch, excluded
+    reads_from: float  # s; a rate needs what was before the first point
+    step: float | None  # s; longer than was asked for where the range begins before a finer tier does
+    fields: frozenset[str]  # what is needed of each step of a coarser tier
+
+    @classmethod
+    def of(cls, query: Query, tiers: Sequence[Tier], now: float) -> "Plan":
+        """The plan at `now` (s since the epoch); `tiers` are all, finest first. Raises `BadQuery`."""
+        fields = _NEEDS.get(query.agg, _NEEDS["avg"])
+        if query.step is None:
+            back = _BACK_STEPS * _BACK if query.agg == "rate" else 0.0
+            return cls(query.agg, tuple(tiers[:1]), query.start, query.stop, query.start - back, None, fields)
+        place = next((at for at, tier in enumerate(tiers) if query.start >= now - tier.retention), len(tiers) - 1)
+        step_ms = round(query.step * MS)
+        resolution = tiers[place].step * MS
+        if resolution:
+            step_ms = -(-step_ms // resolution) * resolution
+        first = round(query.start * MS) // step_ms
+        last = -(-round(query.stop * MS) // step_ms)
+        if last - first > MAX_POINTS:
+            raise BadQuery(f"more than {MAX_POINTS:,} points a series: ask for a larger step or a shorter range")
+        if query.agg in PERCENTILES:
+            # aggregates have none, so they are no better than the samples: read them only where these are gone
+            used = tiers[: place + 1]
+        else:
+            used = [tier for tier in tiers if not (tier.step and step_ms % (tier.step * MS))]
+        step, start = step_ms / MS, first * step_ms / MS
+        back = step * max(_BACK_STEPS, -(-_BACK // step)) if query.agg == "rate" else 0.0
+        return cls(query.agg, tuple(used), start, last * step_ms / MS, start - back, step, fields)
+
+    @cached_property
+    def _step_ms(self) -> int:
+        return round((self.step or 0.0) * MS)
+
+    @cached_property
+    def _first(self) -> int:
+        return round(self.start * MS) // self._step_ms
+
+    @cached_property
+    def _times(self) -> NDArray[np.int64]:
+        """Starts of all steps (ms)."""
+        return np.arange(self._first, round(self.stop * MS) // self._step_ms) * self._step_ms
+
+    @cached_property
+    def _roller(self) -> Roller:
+        return Roller(self._step_ms, self.fields)
+
+    def points(self, pieces: Sequence[Piece]) -> Points:
+        """The answer for one series."""
+        if self.step is None:
+            return self._samples(merged([piece for piece in pieces if isinstance(piece, Column)]))
+        values = np.full(len(self._times), np.nan)
+        if self.agg in PERCENTILES:
+            number, found = _percentiles(pieces, self._step_ms, PERCENTILES[self.agg])
+        else:
+            steps = self.steps(pieces)
+            if steps is None:
+                return Points(self._times, values)
+            number, found = steps.times // self._step_ms, _VALUES[self.agg](steps)
+        low, high = number.searchsorted((self._first, self._first + len(values))).tolist()
+        values[number[low:high] - self._first] = found[low:high]
+        return Points(self._times, values)
+
+    def _samples(self, column: Column) -> Points:
+        """The samples as they are (for ``rate``: the rate from each sample to the next, per second)."""
+        if self.agg == "rate":
+            column = between(column, self.reads_from, self.stop)
+            steps = np.diff(column.values)
+            rises = np.where(steps >= 0, steps, column.values[1:])
+            column = Column(column.times[1:], rises * MS / np.diff(column.times))
+        column = between(column, self.start, self.stop)
+        return Points(column.times, column.values)
+
+    def steps(self, pieces: Sequence[Piece]) -> Rollup | None:
+        """One series by the steps of the plan, with its fields, those around the range included; None for nothing."""
+        rollups = []
+        for piece in pieces:
+            if isinstance(piece, Rollup):
+                rollups.append(piece)
+            else:
+                column = between(piece, self.reads_from, self.stop)  # nothing is cut of what was read for this plan
+                if len(column.times):
+                    rollups.append(self._roller.of(column))
+        return regrouped(joined(rollups), self._step_ms) if rollups else None
+
+
+def _rate(steps: Rollup) -> Floats:
+    rises, seconds = increases(steps)
+    # a step of nothing but a first sample has risen in no time
+    rates: Floats = np.divide(rises, seconds, out=np.full(len(rises), np.nan), where=seconds > 0)
+    return rates
+
+
+_VALUES: dict[str, Callable[[Rollup], Floats]] = {
+    "avg": lambda steps: steps.columns["sum"] / steps.columns["count"],
+    "min": lambda steps: steps.columns["min"],
+    "max": lambda steps: steps.columns["max"],
+    "sum": lambda steps: steps.columns["sum"],
+    "count": lambda steps: steps.columns["count"],
+    "last": lambda steps: steps.columns["last"],
+    "rate": _rate,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """A series over a whole range."""
+
+    min: float
+    max: float
+    avg: float
+    count: int  # of samples
+
+
+EXTENT_FIELDS = frozenset({"count", "sum", "min", "max"})
+
+
+def extent(plan: Plan, pieces: Sequence[Piece]) -> Extent | None:
+    """The extent of a series over the range of `plan`, which needs `EXTENT_FIELDS`; None where it has no samples."""
+    steps = plan.steps(pieces)
+    if steps is None:
+        return None
+    low, high = steps.times.searchsorted((round(plan.start * MS), round(plan.stop * MS))).tolist()
+    if low == high:
+        return None
+    columns = {name: column[low:high] for name, column in steps.columns.items()}
+    count = columns["count"].sum()
+    return Extent(
+        float(columns["min"].min()), float(columns["max"].max()), float(columns["sum"].sum() / count), int(count)
+    )
+
+
+def tail(pieces: Sequence[Piece], stop: float) -> list[Piece]:
+    """The last sample, or step, of a series before `stop` (s): what a rate after it counts from."""
+    for piece in reversed(pieces):
+        end = int(piece.times.searchsorted(round(stop * MS)))
+        if not end:
+            continue
+        if isinstance(piece, Rollup):
+            return [last_step(piece, end)]
+        return [Column(piece.times[end - 1 : end], piece.values[end - 1 : end])]
+    return []
+
+
+def newest(pieces: Sequence[Piece]) -> tuple[int, float]:
+    """(ms since the epoch, value) of the last sample of a series, read for `last`."""
+    last = pieces[-1]
+    if isinstance(last, Rollup):
+        return int(last.columns["end"][-1]), float(last.columns["last"][-1])
+    return int(last.times[-1]), float(last.values[-1])
+
+
+def _percentiles(pieces: Sequence[Piece], step_ms: int, share: float) -> tuple[NDArray[np.int64], Floats]:
+    """(number of each step that has something, its percentile), interpolated as numpy's default.
+
+    Of aggregates it is the percentile of the averages.
+    """
+    column = merged(
+        [
+            piece if isinstance(piece, Column) else Column(piece.times, piece.columns["sum"] / piece.columns["count"])
+            for piece in pieces
+        ]
+    )
+    number = column.times // step_ms
+    values = column.values[np.lexsort((column.values, number))]
+    starts = np.flatnonzero(np.diff(number, prepend=number[:1] - 1))
+    places = starts + (np.diff(starts, append=len(values)) - 1) * share
+    low = np.floor(places).astype(np.int64)
+    high = np.ceil(places).astype(np.int64)
+    return number[starts], values[low] + (values[high] - values[low]) * (places - low)

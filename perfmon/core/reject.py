@@ -43,9 +43,9 @@ class TimeBounds:
     old_rule = "time older than the raw tier is kept"
 
     @classmethod
-    def at(cls, now: float) -> "TimeBounds":
-        """The bounds at `now`: up to ten minutes ahead, and back to where a window would expire at once."""
-        return cls(now - RAW.retention, now + MAX_AHEAD)
+    def at(cls, now: float, kept: float = RAW.retention) -> "TimeBounds":
+        """The bounds at `now`: up to ten minutes ahead, and back as far as samples are `kept` (s) as they are."""
+        return cls(now - kept, now + MAX_AHEAD)
 
     def problem(self, time: float) -> Rejected | None:
         """Why `time` cannot be stored, if it cannot."""

@@ -76,6 +76,7 @@ class AgentSession:
         self._refusals = around.refusals
         self._clock = around.clock
         self._wall = around.wall
+        self._kept = around.kept
         self._lines = LineBuffer()
         self._hello: Hello | None = None
         self._schemas: dict[int, _Schema] = {}
@@ -259,7 +260,7 @@ class AgentSession:
             detail = f"{len(values)} values for metrics {message.id}, which are {len(schema.metrics)}"
             self._refuse(message, Rejected(SCHEMA, detail))
             return
-        problem = TimeBounds.at(self._wall()).problem(message.time)
+        problem = TimeBounds.at(self._wall(), self._kept).problem(message.time)
         if problem is not None:
             self._refuse(message, problem)
             return

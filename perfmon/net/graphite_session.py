@@ -24,6 +24,7 @@ class GraphiteSession:
         self._refusals = around.refusals
         self._clock = around.clock
         self._wall = around.wall
+        self._kept = around.kept
         self._parser = GraphiteParser(lambda: around.intake.numbering, templates)
         self._heard: set[HostLog] = set()  # hosts named since they were told of
         self._told = -SIGN_INTERVAL
@@ -31,7 +32,7 @@ class GraphiteSession:
 
     def feed(self, data: bytes) -> None:
         now = self._wall()
-        columns, rejected = self._parser.feed(data, now, TimeBounds.at(now))
+        columns, rejected = self._parser.feed(data, now, TimeBounds.at(now, self._kept))
         if rejected:
             self._refusals.note(rejected, self._peer)
         if len(columns):

@@ -58,3 +58,4 @@ class Surroundings:
     refusals: RefusalSeam
     clock: IReactorTime
     wall: Callable[[], float]  # s since the epoch
+    kept: float  # s, how long samples are kept as they are

@@ -9,10 +9,12 @@ from twisted.internet.interfaces import IReactorTime
 
 from perfmon.core.posted import parse_posted
 from perfmon.core.reject import Rejected, TimeBounds
+from perfmon.services.exports import Exports
 from perfmon.services.ingest import Ingest
 from perfmon.services.presence import PresenceService
 from perfmon.services.queries import Queries
 from perfmon.services.refusals import Refusals
+from perfmon.services.reports import Reports
 from perfmon.services.status import Status
 from perfmon.storage.store import Store, StoreUnavailable
 
@@ -40,6 +42,8 @@ class CollectorBackend:
         self,
         store: Store,
         queries: Queries,
+        reports: Reports,
+        exports: Exports,
         status: Status,
         ingest: Ingest,
         presence: PresenceService,
@@ -56,6 +60,9 @@ class CollectorBackend:
         self._wall = wall
         self.hosts = queries.hosts
         self.query = queries.query
+        self.summary = reports.summary
+        self.stats = reports.stats
+        self.export = exports.export
         self.report = status.report
 
     @property
@@ -67,12 +74,23 @@ class CollectorBackend:
         """At most `limit` events after `since`, an event's id or ms since the epoch; oldest or newest first."""
         return [asdict(event) for event in await self._store.events(since, limit, newest)]
 
+    async def remove(self, host: str) -> int | None:
+        """Removes `host` with all of its keys; returns how many there were, None for a host that is there."""
+        for record in await self._store.hosts([host]):
+            if record.present:
+                return None
+        self._presence.forget(host)
+        self._ingest.numbering.forget(host)
+        return await self._store.remove(host)
+
     async def post(self, body: bytes) -> tuple[int, Mapping[int, Rejected]]:
         """Stores posted samples; returns when the store has confirmed them. May raise `BadBody`."""
         if self._ingest.paused:
             raise StoreUnavailable("too much waits for it already; send again later")
         now = self._wall()
-        columns, refused = parse_posted(body, self._ingest.numbering, now, TimeBounds.at(now))
+        columns, refused = parse_posted(
+            body, self._ingest.numbering, now, TimeBounds.at(now, self._ingest.tier.retention)
+        )
         self._refusals.note(refused.values(), "POST /api/v1/samples")
         confirmation = _Confirmation()
         self._ingest.add_columns(columns, confirmation)

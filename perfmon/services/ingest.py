@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from perfmon.core.heads import HeadWrite, confirm, encode, forget
 from perfmon.core.numbering import Columns, Numbering, Row
+from perfmon.core.tiers import RAW, Tier
 from perfmon.net.seams import Sender, Source
 from perfmon.storage.store import StoreUnavailable
 
@@ -56,8 +57,9 @@ class Ingest(Service):
 
     _log = Logger()
 
-    def __init__(self, store: Appends, clock: IReactorTime, wall: Callable[[], float]) -> None:
-        """`wall` gives the time in s since the epoch."""
+    def __init__(self, store: Appends, clock: IReactorTime, wall: Callable[[], float], tier: Tier = RAW) -> None:
+        """`wall` gives the time in s since the epoch; `tier` is the one that takes what is sent."""
+        self.tier = tier
         self._store = store
         self._clock = clock
         self._wall = wall
@@ -157,7 +159,7 @@ class Ingest(Service):
         """Returns when the store has confirmed all of it, however long that takes."""
         delay = _RETRY_FIRST
         for attempt in count(1):
-            writes = encode(columns, rows, self._wall())
+            writes = encode(columns, rows, self._wall(), self.tier)
             try:
                 left = writes
                 while left:

@@ -102,6 +102,13 @@ class PresenceService(Service):
         """Something became known of `host`: fields of its record."""
         self._described.setdefault(host, {}).update(meta)
 
+    def forget(self, host: str) -> None:
+        """`host` is to be known no longer, until it gives another sign."""
+        self._keeper.forget(host)
+        for known in (self._last, self._signed, self._described, self._renewed):
+            known.pop(host, None)
+        self._changes = [one for one in self._changes if one[0].host != host]
+
     def leave(self, host: str, reason: str) -> None:
         """`host` said goodbye."""
         change = self._keeper.leave(host, reason)
@@ -185,7 +192,8 @@ class PresenceService(Service):
         )
         latest = {change.host: self._last.get(change.host, 0.0) for change, _ in noted}
         changed = await self._roster.change(latest, state, at, reason)
-        del self._changes[: len(noted)]
+        written = {id(one) for one in noted}  # not the first so many: some may have been forgotten meanwhile
+        self._changes = [one for one in self._changes if id(one) not in written]
         if changed:
             self._log.info(
                 "{state}: {hosts}{reason}",

@@ -3,26 +3,26 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
 
-from perfmon.core.globs import is_literal, matcher
+from perfmon.core.globs import Pattern, pattern
 from perfmon.core.numbering import Numbering
-from perfmon.core.query import MAX_POINTS, BadQuery, Query
-from perfmon.core.reject import MAX_AHEAD
-from perfmon.core.tiers import RAW
+from perfmon.core.query import MAX_POINTS, BadQuery, Plan, Query, newest
+from perfmon.core.tiers import MS
 from perfmon.core.units import unit_of
+from perfmon.services.turns import Turns
 from perfmon.storage.history import History
 from perfmon.storage.store import HostRecord, Store
 
 Latest = dict[str, tuple[int, float]]  # metric -> (ms since the epoch, value)
 
+HOUR = 3600.0  # s
+
 # Hosts whose latest values were read from the store and are kept: departed ones do not change.
 _KEPT = 10_000
-
-# Hosts described in one turn of the reactor: about 10 ms.
-_SLICE = 100
 
 
 class Received(Protocol):
@@ -35,9 +35,11 @@ class Received(Protocol):
 class Queries:
     """Reads on behalf of the HTTP API. All may raise `StoreUnavailable`."""
 
-    def __init__(self, store: Store, received: Received, clock: IReactorTime, wall: Callable[[], float]) -> None:
+    def __init__(
+        self, store: Store, history: History, received: Received, clock: IReactorTime, wall: Callable[[], float]
+    ) -> None:
         self._store = store
-        self._history = History(store)
+        self._history = history
         self._received = received
         self._clock = clock
         self._wall = wall
@@ -45,51 +47,60 @@ class Queries:
 
     async def hosts(self, host: str, metric: str) -> list[dict[str, Any]]:
         """What is known of the hosts that match the glob `host`, with the latest values of the metrics `metric`."""
-        wanted = matcher(metric)
+        wanted = pattern(metric).matches
         found = []
-        for place, record in enumerate(await self._records(host)):
-            if place % _SLICE == 0:
-                await deferLater(self._clock, 0)
+        turns = Turns(self._clock)
+        for record in await self._records(pattern(host)):
             latest = await self._latest(record)
             found.append(_described(record, {name: latest[name] for name in sorted(latest) if wanted(name)}))
+            await turns.breathe()
         return found
 
     async def query(self, query: Query) -> dict[str, Any]:
         """The series that `query` asks for. Raises `BadQuery` where there would be too many points."""
-        wanted = matcher(query.metric)
+        wanted = pattern(query.metric)
         series = []
         total = 0
-        # Beyond these nothing can be stored; a question from 1970 on would ask for half a million windows.
         now = self._wall()
-        start = max(query.reads_from, now - RAW.retention - RAW.window)
-        stop = min(query.stop, now + MAX_AHEAD + RAW.window)
-        for host in await self._names(query.host):
-            columns = await self._history.columns(host, start, stop, wanted)
-            for metric, column in sorted(columns.items()):
-                points = query.points(column).table()
-                if not len(points):
+        plan = Plan.of(query, self._history.tiers, now)
+        turns = Turns(self._clock)
+        times_ms = np.zeros(0, np.int64)
+        times: NDArray[Any] = times_ms
+        async for host, found in self._history.read(await self._names(pattern(query.host)), wanted, plan, now):
+            for metric in sorted(found):
+                points = plan.points(found[metric])
+                if not len(points.values) or (plan.step and np.isnan(points.values).all()):
                     continue
-                total += len(points)
+                total += len(points.values)
                 if total > MAX_POINTS:
                     raise BadQuery(
                         f"more than {MAX_POINTS:,} points: ask for fewer series, a shorter range or a larger step"
                     )
-                series.append({"host": host, "metric": metric, "unit": unit_of(metric), "points": points})
-            # One turn of the reactor between hosts: a question about a fleet must not hold up its samples.
-            await deferLater(self._clock, 0)
-        return {"from": query.start, "until": query.stop, "step": query.step, "series": series}
+                if times_ms is not points.times_ms:  # of many series they are the same
+                    times_ms, times = points.times_ms, _seconds(points.times_ms)
+                series.append(
+                    {
+                        "host": host,
+                        "metric": metric,
+                        "unit": unit_of(metric),
+                        "times": times,
+                        "values": points.values,
+                    }
+                )
+            # a question about a fleet must not hold up its samples
+            await turns.breathe()
+        return {"from": query.start, "until": query.stop, "step": plan.step, "series": series}
 
-    async def _names(self, host: str) -> list[str]:
+    async def _names(self, host: Pattern) -> list[str]:
         """Hosts that may have samples, those that were stored a moment ago included."""
-        if is_literal(host):
-            return [host]
+        if host.names:
+            return sorted(host.names)
         known = set(await self._store.host_names()) | self._received.numbering.hosts.keys()
-        return sorted(filter(matcher(host), known))
+        return sorted(filter(host.matches, known))
 
-    async def _records(self, host: str) -> Sequence[HostRecord]:
-        if is_literal(host):
-            return await self._store.hosts([host])
-        return await self._store.hosts(sorted(filter(matcher(host), await self._store.host_names())))
+    async def _records(self, host: Pattern) -> Sequence[HostRecord]:
+        names = host.names or filter(host.matches, await self._store.host_names())
+        return await self._store.hosts(sorted(names))
 
     async def _latest(self, record: HostRecord) -> Latest:
         """The newest sample of each metric: as received here, or else as stored."""
@@ -98,14 +109,20 @@ class Queries:
             return latest
         seen, latest = self._read.get(record.host, (None, {}))
         if seen != record.last_seen:
-            columns = await self._history.columns(
-                record.host, record.last_seen - RAW.window, record.last_seen + RAW.window
-            )
-            latest = {name: (int(column.times[-1]), float(column.values[-1])) for name, column in columns.items()}
+            now = self._wall()
+            around = Query(record.host, "*", record.last_seen - HOUR, record.last_seen + HOUR, HOUR, "last")
+            plan = Plan.of(around, self._history.tiers, now)
+            async for _, found in self._history.read([record.host], pattern("*"), plan, now):
+                latest = {metric: newest(pieces) for metric, pieces in found.items()}
             self._read[record.host] = record.last_seen, latest
             if len(self._read) > _KEPT:
                 del self._read[next(iter(self._read))]
         return latest
+
+
+def _seconds(times_ms: NDArray[np.int64]) -> NDArray[Any]:
+    """Times as they take the least of JSON, and of the time to write it: whole seconds without a fraction."""
+    return times_ms / MS if (times_ms % MS).any() else times_ms // MS
 
 
 def _described(record: HostRecord, latest: Latest) -> dict[str, Any]:
@@ -113,6 +130,7 @@ def _described(record: HostRecord, latest: Latest) -> dict[str, Any]:
     return {
         "host": record.host,
         "state": meta.get("state", "up"),
+        "first_seen": float(meta.get("first", record.last_seen)),
         "since": float(meta.get("since", record.last_seen)),
         "reason": meta.get("reason", ""),
         "last_seen": record.last_seen,

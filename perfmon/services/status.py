@@ -14,6 +14,7 @@ from perfmon.services.ingest import Ingest
 from perfmon.services.looplag import LoopLag
 from perfmon.services.presence import PresenceService
 from perfmon.services.refusals import Refusals
+from perfmon.services.sealing import Sealing
 from perfmon.storage.store import Store, StoreUnavailable
 
 _TICK = 1.0  # s
@@ -49,6 +50,7 @@ class Status(Service):
         store_shown: str,
         store_problem: Callable[[], str | None],
         ingest: Ingest,
+        sealing: Sealing,
         presence: PresenceService,
         refusals: Refusals,
         port: Connections,
@@ -61,6 +63,7 @@ class Status(Service):
         self._store_shown = store_shown
         self._store_problem = store_problem
         self._ingest = ingest
+        self._sealing = sealing
         self._presence = presence
         self._refusals = refusals
         self._port = port
@@ -116,25 +119,31 @@ class Status(Service):
                 "samples_per_second": {"mean": mean, "deviation": deviation},
             },
             "connections": len(self._port.connections),
-            "store": await self._store_report(),
+            **await self._store_reports(),
             "ingest": {"buffered_bytes": ingest.buffered, "paused": ingest.paused, "commits": ingest.commits},
             "loop_lag": self._lag.worst,
         }
 
-    async def _store_report(self) -> dict[str, Any]:
-        report: dict[str, Any] = {"address": self._store_shown, "problem": self.problem}
-        if report["problem"] is None:
+    async def _store_reports(self) -> dict[str, Any]:
+        """What only the store knows; without it, why it is away."""
+        store: dict[str, Any] = {"address": self._store_shown, "problem": self.problem}
+        sealing: dict[str, Any] = {"sealed": self._sealing.sealed, "rolled_up": self._sealing.rolled_up}
+        if store["problem"] is None:
             try:
-                info = await ensureDeferred(self._store.information()).addTimeout(_STORE_PATIENCE, self._clock)
+                info, (due, behind) = await ensureDeferred(self._ask_store()).addTimeout(_STORE_PATIENCE, self._clock)
             except StoreUnavailable as problem:
-                report["problem"] = str(problem)
+                store["problem"] = str(problem)
             except TimeoutError:
-                report["problem"] = f"no answer within {_STORE_PATIENCE:g} s: it is stuck, or very busy"
+                store["problem"] = f"no answer within {_STORE_PATIENCE:g} s: it is stuck, or very busy"
             else:
-                report["server"] = info.get("server_name", "redis")
-                report["version"] = info.get("valkey_version") or info.get("redis_version", "")
-                report["memory_bytes"] = int(info.get("used_memory", 0))
-        return report
+                store["server"] = info.get("server_name", "redis")
+                store["version"] = info.get("valkey_version") or info.get("redis_version", "")
+                store["memory_bytes"] = int(info.get("used_memory", 0))
+                sealing |= {"due": due, "behind": behind}
+        return {"store": store, "sealing": sealing}
+
+    async def _ask_store(self) -> tuple[dict[str, str], tuple[int, float]]:
+        return await self._store.information(), await self._sealing.due()
 
     @property
     def problem(self) -> str | None:

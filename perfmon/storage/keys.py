@@ -3,7 +3,7 @@
 Host names hold neither braces nor white space (see `perfmon.core.names`), so no escaping is needed.
 """
 
-from perfmon.core.tiers import HeadName
+from perfmon.core.tiers import WindowName
 
 # Known hosts by the time of their last sign (s), and those of them that are present.
 HOSTS = "pm:hosts"
@@ -13,11 +13,36 @@ PRESENT = "pm:present"
 EVENTS = "pm:events"
 
 
-def head(name: HeadName) -> str:
+def windows(host: str, tier: str) -> str:
+    """What the keys of all windows of a host in a tier begin with."""
+    return f"pm:{{{host}}}:{tier}:"
+
+
+def window(name: WindowName) -> str:
+    """The sealed part of one window: metrics and their chunks."""
+    return f"{windows(name.host, name.tier)}{name.window}"
+
+
+def head(name: WindowName) -> str:
     """The open, append-only log of one window."""
-    return f"pm:{{{name.host}}}:{name.tier}:{name.window}:head"
+    return f"{window(name)}:head"
+
+
+def sealing(name: WindowName) -> str:
+    """A head that a sealer has taken, and whose samples are not in the window yet."""
+    return f"{window(name)}:sealing"
 
 
 def meta(host: str) -> str:
     """What is known of a host beside its samples."""
     return f"pm:{{{host}}}:meta"
+
+
+def of_host(host: str) -> str:
+    """A pattern of the store's that all keys of a host match, and no others."""
+    return f"pm:{{{host}}}:*"
+
+
+def open_windows(tier: str) -> str:
+    """Windows that `tier` does not have yet, by the time they are due (s)."""
+    return f"pm:open:{tier}"

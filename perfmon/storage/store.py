@@ -1,11 +1,11 @@
-"""The store as the collector uses it: heads appended and read, hosts, transitions and events.
+"""The store as the collector uses it: heads appended to, windows, hosts, transitions and events.
 
 Writes go down one connection and reads down another, so that a large read never stands before a commit.
 Every key gets a TTL with its first write; purging is the store's own expiry.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,10 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from perfmon.core.frames import head_frame
 from perfmon.core.heads import HeadWrite
 from perfmon.core.presence import State
-from perfmon.core.tiers import DAY, HeadName
-from perfmon.storage import keys
+from perfmon.core.tiers import DAY, TIERS, Tier
+from perfmon.storage import keys, scripts
 from perfmon.storage.connection import Connection, StoreUnavailable
+from perfmon.storage.windows import Windows
 
 __all__ = ["Event", "HostRecord", "Store", "StoreUnavailable"]
 
@@ -31,64 +32,9 @@ MAX_EVENTS = 100_000
 
 # Keys in one call. The store is busy for about a microsecond a key plus the bytes, and answers nobody meanwhile.
 APPEND_CHUNK = 5_000
-READ_CHUNK = 64
 RECORDS_CHUNK = 1_000
 DESCRIBE_CHUNK = 500
-
-# KEYS: heads. ARGV: a head frame, the data of each, then the time at which each expires. A new head begins with the
-# frame and gets its TTL; the answer is the identity in the first frame of each.
-_APPEND = """
-local identities = {}
-local n = #KEYS
-for i = 1, n do
-  local identity = redis.call('GETRANGE', KEYS[i], 12, 19)
-  if identity == '' then
-    redis.call('SET', KEYS[i], ARGV[1] .. ARGV[i + 1], 'EXAT', ARGV[n + i + 1])
-    identity = string.sub(ARGV[1], 13, 20)
-  else
-    redis.call('APPEND', KEYS[i], ARGV[i + 1])
-  end
-  identities[i] = identity
-end
-return identities
-"""
-
-# ARGV: state, reason, time (s) of the change, TTL (s), most events, then host and its latest sign (s) in turn.
-# A host changes unless it is in that state already; for any state but up it must also be present, with no sign
-# after the latest one that the caller knows of. The check, the change and the event are one step, so each change
-# is told of once, however many collectors watch. Returns the hosts that changed.
-_CHANGE = """
-local state, reason, at, ttl, most = unpack(ARGV, 1, 5)
-local changed = {}
-for i = 6, #ARGV, 2 do
-  local host, latest = ARGV[i], tonumber(ARGV[i + 1])
-  local meta = 'pm:{' .. host .. '}:meta'
-  local sign = redis.call('ZSCORE', 'pm:present', host)
-  if redis.call('HGET', meta, 'state') ~= state and (state == 'up' or sign and tonumber(sign) <= latest) then
-    redis.call('HSET', meta, 'state', state, 'since', at, 'reason', reason)
-    redis.call('EXPIRE', meta, ttl)
-    if state ~= 'up' and state ~= 'late' then redis.call('ZREM', 'pm:present', host) end
-    changed[#changed + 1] = host
-  end
-end
-if #changed > 0 then
-  redis.call('XADD', 'pm:events', 'MAXLEN', '~', most, '*',
-    'kind', state, 'hosts', cjson.encode(changed), 'at', at, 'reason', reason)
-  redis.call('EXPIRE', 'pm:events', ttl)
-end
-return changed
-"""
-
-# ARGV: hosts. Returns for each: time of its last sign, whether it is present, the fields of its meta hash.
-_RECORDS = """
-local records = {}
-for i = 1, #ARGV do
-  local present = redis.call('ZSCORE', 'pm:present', ARGV[i]) and 1 or 0
-  local seen = redis.call('ZSCORE', 'pm:hosts', ARGV[i])
-  records[i] = {seen, present, redis.call('HGETALL', 'pm:{' .. ARGV[i] .. '}:meta')}
-end
-return records
-"""
+SCAN_CHUNK = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +68,14 @@ class Store(MultiService):
         user: str = "",
         password: str = "",
         database: int = 0,
+        tiers: Sequence[Tier] = TIERS,
     ) -> None:
         super().__init__()
         self._writer = Connection("store (writing)", endpoint, clock, user, password, database)
         self._reader = Connection("store (reading)", endpoint, clock, user, password, database)
         self._writer.setServiceParent(self)
         self._reader.setServiceParent(self)
+        self.windows = Windows(self._writer, self._reader, tiers)
 
     @property
     def problem(self) -> str | None:
@@ -135,27 +83,26 @@ class Store(MultiService):
         return self._writer.problem or self._reader.problem
 
     async def append(self, writes: Sequence[HeadWrite]) -> list[bytes]:
-        """Appends to heads; returns the identity of each. Raises `StoreUnavailable`."""
+        """Appends to heads; returns the identity of each, empty where it is another one than the write expects.
+
+        To such a head nothing was appended. Raises `StoreUnavailable`.
+        """
         identities: list[bytes] = []
         for start in range(0, len(writes), APPEND_CHUNK):
             part = writes[start : start + APPEND_CHUNK]
             identities += await self._writer.call(
                 "EVAL",
-                _APPEND,
+                scripts.APPEND,
                 len(part),
                 *[keys.head(write.name) for write in part],
+                META_TTL,
                 head_frame(os.urandom(8)),
                 *[write.data for write in part],
+                *[write.expects for write in part],
                 *[write.expires_at for write in part],
+                *[repr(write.seal_at) for write in part],
             )
         return identities
-
-    async def heads(self, names: Sequence[HeadName]) -> list[bytes | None]:
-        """The bytes of each head, None where there is none. Raises `StoreUnavailable`."""
-        heads: list[bytes | None] = []
-        for start in range(0, len(names), READ_CHUNK):
-            heads += await self._reader.call("MGET", *[keys.head(name) for name in names[start : start + READ_CHUNK]])
-        return heads
 
     async def sign(self, signs: Mapping[str, float]) -> None:
         """Notes when hosts gave their last sign (s since the epoch)."""
@@ -175,7 +122,7 @@ class Store(MultiService):
         """
         flat = [item for host, time in latest.items() for item in (host, repr(time))]
         fixed = (state.value, reason, repr(at), META_TTL, MAX_EVENTS)
-        return _text(await self._writer.call("EVAL", _CHANGE, 0, *fixed, *flat))
+        return _text(await self._writer.call("EVAL", scripts.CHANGE, 0, *fixed, *flat))
 
     async def describe(self, metas: Mapping[str, Mapping[str, str]]) -> None:
         """Sets fields of what is known of hosts."""
@@ -197,9 +144,33 @@ class Store(MultiService):
         records = []
         for start in range(0, len(names), RECORDS_CHUNK):
             part = names[start : start + RECORDS_CHUNK]
-            replies = await self._reader.call("EVAL", _RECORDS, 0, *part)
+            replies = await self._reader.call("EVAL", scripts.RECORDS, 0, *part)
             records += [_record(host, reply) for host, reply in zip(part, replies, strict=True) if reply[0]]
         return records
+
+    async def remove(self, host: str) -> int:
+        """Removes `host` with all of its keys; returns how many there were."""
+        # Its open windows first: a sealer that has one of them under way has then lost its claim.
+        for tier in self.windows.tiers:
+            key = keys.open_windows(tier.name)
+            async for flat in self._scanned("ZSCAN", key, match=f"{host} *"):
+                await self._writer.call("ZREM", key, *flat[0::2])
+        for key in (keys.HOSTS, keys.PRESENT):
+            await self._writer.call("ZREM", key, host)
+        removed = 0
+        async for found in self._scanned("SCAN", match=keys.of_host(host)):
+            removed += await self._writer.call("UNLINK", *found)
+        return removed
+
+    async def _scanned(self, *command: str, match: str) -> AsyncIterator[list[bytes]]:
+        """What a scan finds, without what it does not, some at a time."""
+        cursor = b"0"
+        while True:
+            cursor, found = await self._writer.call(*command, cursor, "MATCH", match, "COUNT", SCAN_CHUNK)
+            if found:
+                yield found
+            if cursor == b"0":
+                return
 
     async def events(self, since: str, limit: int, newest: bool = False) -> list[Event]:
         """At most `limit` events after `since`, an event's id or ms since the epoch; oldest or newest first."""

@@ -2,21 +2,26 @@
 
 import math
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any, Protocol, TypeVar
 
+from perfmon.core.exporting import FORMATS
 from perfmon.core.frames import FormatError
-from perfmon.core.globs import matcher
+from perfmon.core.globs import pattern
 from perfmon.core.names import BadName, checked_host
 from perfmon.core.posted import BadBody
 from perfmon.core.query import BadQuery, Query
 from perfmon.core.reject import Rejected
 from perfmon.core.tiers import parse_duration
 from perfmon.core.timespec import parse_time
-from perfmon.web.http import Call, HttpError, Route, bad_request
+from perfmon.web.http import Call, HttpError, Route, Streamed, bad_request
 
 _T = TypeVar("_T")
+
+# What a summary is of, unless it is asked for another metric.
+SUMMARY_METRICS = "perfmon.cpu.utilization,perfmon.memory.utilization"
 
 # Most events in one answer; the next page begins after the last id.
 MAX_EVENTS = 1_000
@@ -40,6 +45,13 @@ class Backend(Protocol):
     async def report(self) -> dict[str, Any]: ...
     async def hosts(self, host: str, metric: str) -> list[dict[str, Any]]: ...
     async def query(self, query: Query) -> dict[str, Any]: ...
+    async def summary(self, host: str, metric: str, agg: str) -> dict[str, Any]: ...
+    async def stats(self, known: dict[str, Any], start: float, stop: float) -> dict[str, Any]: ...
+    def export(self, query: Query, form: str) -> AsyncGenerator[bytes, None]: ...
+
+    async def remove(self, host: str) -> int | None:
+        """Removes a host; how many keys it had, None (and nothing is done) if it is there."""
+
     async def events(self, since: str, limit: int, newest: bool) -> list[dict[str, Any]]: ...
 
     async def post(self, body: bytes) -> tuple[int, Mapping[int, Rejected]]:
@@ -63,6 +75,15 @@ class JsonApi:
             Route("GET", "/api/v1/status", self._status),
             Route("GET", "/api/v1/hosts", self._hosts, frozenset({"host", "metric"})),
             Route("GET", "/api/v1/hosts/{host}", self._host, frozenset({"metric"})),
+            Route("DELETE", "/api/v1/hosts/{host}", self._remove),
+            Route("GET", "/api/v1/hosts/{host}/summary", self._summary, frozenset({"metric", "agg"})),
+            Route("GET", "/api/v1/hosts/{host}/stats", self._stats, frozenset({"from", "until"})),
+            Route(
+                "GET",
+                "/api/v1/hosts/{host}/export",
+                self._export,
+                frozenset({"format", "metric", "from", "until", "step", "agg"}),
+            ),
             Route(
                 "GET",
                 "/api/v1/query",
@@ -89,8 +110,11 @@ class JsonApi:
         return {"hosts": await self._asked(self._backend.hosts(_glob(given, "host"), _glob(given, "metric")))}
 
     async def _host(self, call: Call) -> Any:
+        return await self._known(call, _glob(call.parameters, "metric"))
+
+    async def _known(self, call: Call, metric: str = "-") -> Any:
+        """The host in the path, with the latest values of `metric`."""
         name = call.path["host"]
-        metric = _glob(call.parameters, "metric")
         try:
             # such a name has no special characters of a glob, so as a glob it can only mean itself
             found = await self._asked(self._backend.hosts(checked_host(name), metric))
@@ -100,19 +124,67 @@ class JsonApi:
             raise HttpError(HTTPStatus.NOT_FOUND, f"no host {name!r}; GET /api/v1/hosts lists them")
         return found[0]
 
+    async def _remove(self, call: Call) -> Any:
+        host = await self._known(call)
+        removed = await self._asked(self._backend.remove(host["host"]))
+        if removed is None:
+            raise HttpError(
+                HTTPStatus.CONFLICT,
+                f"{host['host']} is {host['state']}: a host that sends would come back; stop its agent or sender first",
+            )
+        return {"removed": host["host"], "keys": removed}
+
+    async def _summary(self, call: Call) -> Any:
+        given = call.parameters
+        metric = _glob(given, "metric", SUMMARY_METRICS)
+        host = (await self._known(call))["host"]
+        return await self._asked(self._backend.summary(host, metric, given.get("agg", "avg")))
+
+    async def _stats(self, call: Call) -> Any:
+        start, stop = self._range(call.parameters, "-1d")
+        host = await self._known(call, "*")
+        return await self._asked(self._backend.stats(host, start, stop))
+
+    async def _export(self, call: Call) -> Any:
+        given = call.parameters
+        form = given.get("format", "csv")
+        if form not in FORMATS:
+            raise bad_request(f"format is one of {', '.join(FORMATS)}")
+        host = (await self._known(call))["host"]
+        query = self._asked_query({**given, "host": host}, "-1d")
+        return Streamed(self._exported(query, form), FORMATS[form].media_type, f"{host}.{form}")
+
+    async def _exported(self, query: Query, form: str) -> AsyncIterator[bytes]:
+        async with aclosing(self._backend.export(query, form)) as chunks:
+            while True:
+                try:
+                    chunk = await self._asked(anext(chunks))
+                except StopAsyncIteration:
+                    return
+                yield chunk
+
     async def _query(self, call: Call) -> Any:
         given = call.parameters
-        now = self._wall()
         if not given.get("metric"):
             raise bad_request("parameter metric is needed: a metric's name, or a pattern such as system.cpu.*")
-        start = _parsed("from", given.get("from", "-1h"), lambda text: parse_time(text, now))
-        stop = _parsed("until", given.get("until", "now"), lambda text: parse_time(text, now))
+        return await self._asked(self._backend.query(self._asked_query(given, "-1h")))
+
+    def _asked_query(self, given: Mapping[str, str], since: str) -> Query:
+        start, stop = self._range(given, since)
         step = _parsed("step", given["step"], parse_duration) if given.get("step") else None
         try:
-            query = Query(_glob(given, "host"), _glob(given, "metric"), start, stop, step, given.get("agg", "avg"))
-            return await self._asked(self._backend.query(query))
+            return Query(_glob(given, "host"), _glob(given, "metric"), start, stop, step, given.get("agg", "avg"))
         except BadQuery as problem:
             raise bad_request(str(problem)) from None
+
+    def _range(self, given: Mapping[str, str], since: str) -> tuple[float, float]:
+        """The parameters from and until, in s since the epoch; `since` stands for a from that is not given."""
+        now = self._wall()
+        start = _parsed("from", given.get("from", since), lambda text: parse_time(text, now))
+        stop = _parsed("until", given.get("until", "now"), lambda text: parse_time(text, now))
+        if not start < stop:
+            raise bad_request("from must be before until")
+        return start, stop
 
     async def _events(self, call: Call) -> Any:
         given = call.parameters
@@ -144,11 +216,13 @@ class JsonApi:
         }
 
     async def _asked(self, answer: Awaitable[_T]) -> _T:
-        """`answer`; 503 where it needs the store and the store is away, 500 for what cannot be read in it."""
+        """`answer`; what cannot be asked is 400, 503 while the store is away, 500 for what cannot be read in it."""
         try:
             return await answer
         except self._backend.unavailable as problem:
             raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, f"the store cannot be used: {problem}") from None
+        except BadQuery as problem:
+            raise bad_request(str(problem)) from None
         except FormatError as problem:
             raise HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, str(problem)) from None
 
@@ -160,8 +234,8 @@ def _parsed(name: str, text: str, parse: Callable[[str], _T]) -> _T:
         raise bad_request(f"parameter {name}: {problem}") from None
 
 
-def _glob(given: Mapping[str, str], name: str) -> str:
-    """The parameter `name`, a pattern; without it everything."""
-    text = given.get(name, "*")
-    _parsed(name, text, matcher)
+def _glob(given: Mapping[str, str], name: str, default: str = "*") -> str:
+    """The parameter `name`, a pattern; without it `default`."""
+    text = given.get(name, default)
+    _parsed(name, text, pattern)
     return text

@@ -54,6 +54,11 @@ class TimeBoundsTests(SynchronousTestCase):
         self.assertIsNone(bounds.problem(NOW - RAW.retention + 1))
         self.assertIsNotNone(bounds.problem(NOW - RAW.retention))
 
+    def test_kept(self) -> None:
+        """What can be stored goes back as far as samples are kept as they are."""
+        bounds = TimeBounds.at(NOW, kept=3600.0)
+        self.assertEqual((bounds.oldest, bounds.newest), (NOW - 3600, NOW + MAX_AHEAD))
+
     @given(st.floats(0, 4e9), st.floats(-1e6, 1e6))
     def test_what_is_taken_is_kept(self, now: float, ahead: float) -> None:
         """A time within the bounds lies in a window that has not expired."""

@@ -164,7 +164,12 @@ class Collector(Running):
     def points(self, host: str, metric: str, **query: str) -> list[list[float]]:
         """Points of one series, empty where it is not known."""
         series = self.get("/api/v1/query", host=host, metric=metric, **query)["series"]
-        return [point for one in series if one["metric"] == metric for point in one["points"]]
+        return [
+            [time, value]
+            for one in series
+            if one["metric"] == metric
+            for time, value in zip(one["times"], one["values"], strict=True)
+        ]
 
     def newest(self, host: str, metric: str) -> float:
         """Time of the newest point of one series, 0 where there is none."""

@@ -6,6 +6,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from perfmon.core.tiers import RAW
 from perfmon.net.agent_session import AgentSession
 from perfmon.net.collector import CollectorFactory, PortSettings
 from perfmon.net.seams import Surroundings
@@ -49,7 +50,7 @@ class PortCase(SynchronousTestCase):
     def port(self, **settings: Any) -> CollectorFactory:
         self.factory = CollectorFactory(
             PortSettings(**settings),
-            Surroundings(self.intake, self.presence, self.refusals, self.clock, self.wall),
+            Surroundings(self.intake, self.presence, self.refusals, self.clock, self.wall, RAW.retention),
         )
         return self.factory
 

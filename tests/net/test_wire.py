@@ -26,6 +26,7 @@ from twisted.trial.unittest import TestCase
 
 from perfmon.core.messages import Hello
 from perfmon.core.outbox import Outbox
+from perfmon.core.tiers import RAW
 from perfmon.net.agent_link import AgentLink
 from perfmon.net.collector import CollectorFactory, PortSettings
 from perfmon.net.seams import Surroundings
@@ -79,7 +80,8 @@ class WireTests(TestCase):
         self.intake = RecordingIntake()
         self.presence = RecordingPresence()
         self.factory = CollectorFactory(
-            PortSettings(), Surroundings(self.intake, self.presence, RecordingRefusals(), reactor, lambda: NOW)
+            PortSettings(),
+            Surroundings(self.intake, self.presence, RecordingRefusals(), reactor, lambda: NOW, RAW.retention),
         )
         self.reactor = reactor
 

@@ -2,7 +2,7 @@
 
 from twisted.internet.defer import Deferred
 
-from perfmon.core.frames import read_head
+from perfmon.core.head_reader import read_head
 from perfmon.core.heads import HeadWrite
 from tests.memory_heads import MemoryHeads
 

@@ -12,12 +12,16 @@ from perfmon.core.reject import BAD_NAME, FUTURE, Rejected
 from perfmon.services import backend as backend_module
 from perfmon.services import ingest as ingest_module
 from perfmon.services.backend import CollectorBackend
+from perfmon.services.exports import Exports
 from perfmon.services.ingest import Ingest
 from perfmon.services.looplag import LoopLag
 from perfmon.services.presence import PresenceService
 from perfmon.services.queries import Queries
 from perfmon.services.refusals import Refusals
+from perfmon.services.reports import Reports
+from perfmon.services.sealing import Sealing
 from perfmon.services.status import Status
+from perfmon.storage.history import History
 from perfmon.storage.store import Store, StoreUnavailable
 from tests.services.test_status import Port
 from tests.valkey import StoreCase
@@ -44,6 +48,7 @@ class BackendTests(StoreCase):
             "shown",
             lambda: self.ingest.problem,
             self.ingest,
+            Sealing(store.windows, reactor, wall),
             self.presence,
             self.refusals,
             Port(),
@@ -51,8 +56,20 @@ class BackendTests(StoreCase):
             reactor,
             reactor.seconds,
         )
-        queries = Queries(store, self.ingest, reactor, wall)
-        return CollectorBackend(store, queries, status, self.ingest, self.presence, self.refusals, reactor, wall)
+        history = History(store.windows)
+        queries = Queries(store, history, self.ingest, reactor, wall)
+        return CollectorBackend(
+            store,
+            queries,
+            Reports(queries, history, wall),
+            Exports(history, reactor, wall),
+            status,
+            self.ingest,
+            self.presence,
+            self.refusals,
+            reactor,
+            wall,
+        )
 
     def body(self, *samples: dict[str, Any], **others: Any) -> bytes:
         return orjson.dumps({"samples": list(samples), **others})
@@ -71,8 +88,8 @@ class BackendTests(StoreCase):
         self.assertEqual(answer, (3, {}))
         found = await backend.query(Query("mail*", "*", NOW - 60, NOW + 1, None))
         self.assertEqual(
-            [(one["host"], one["points"].tolist()) for one in found["series"]],
-            [("mail1", [[NOW - 10, 2.0], [NOW, 1.5]]), ("mail2", [[NOW, 3.0]])],
+            [(one["host"], one["times"].tolist(), one["values"].tolist()) for one in found["series"]],
+            [("mail1", [NOW - 10, NOW], [2.0, 1.5]), ("mail2", [NOW], [3.0])],
         )
         self.assertEqual(self.presence.count(), {"up": 2})
         described = {host: meta["kind"] for host, meta in self.presence._described.items()}

@@ -9,17 +9,15 @@ import numpy as np
 from perfmon.core.numbering import Columns, Row
 from perfmon.core.tiers import RAW
 from perfmon.services.ingest import Ingest
-from perfmon.storage.history import History
 from perfmon.storage.store import Store
 from tests.programs import STORE_SERVERS
 from tests.services.recording import RecordingSender
+from tests.storage.samples import Samples, stored
 from tests.valkey import StoreCase
 from tests.waiting import until
 
 # The last minutes of one window and the first of the next; the server's own clock decides when a key expires.
 START = RAW.window_of(int(time.time()) * 1000) - 300
-
-Samples = dict[tuple[str, str], dict[int, float]]  # (host, metric) -> ms -> value
 
 
 class IngestStoreTests(StoreCase):
@@ -64,12 +62,8 @@ class IngestStoreTests(StoreCase):
 
     async def stored(self, store: Store) -> Samples:
         """Everything in the store."""
-        found: Samples = {}
-        for number in range(5):
-            host = f"web{number}"
-            for metric, column in (await History(store).columns(host, START, START + 600)).items():
-                found[host, metric] = dict(zip(column.times.tolist(), column.values.tolist(), strict=True))
-        return found
+        hosts = [f"web{number}" for number in range(5)]
+        return await stored(store.windows, hosts, START, START + 600, time.time())
 
     async def test_everything(self) -> None:
         """Whatever comes, in whatever commits, is read as it went in."""

@@ -15,6 +15,7 @@ from perfmon.services.ingest import Ingest
 from perfmon.services.looplag import LoopLag
 from perfmon.services.presence import PresenceService
 from perfmon.services.refusals import Refusals
+from perfmon.services.sealing import Sealing
 from perfmon.services.status import Status
 from perfmon.storage.store import Store
 from tests.programs import STORE_SERVERS
@@ -50,6 +51,7 @@ class StatusTests(StoreCase):
         """The status of a collector that has just been started."""
         seconds = self.clock.seconds
         self.ingest = Ingest(store, self.clock, lambda: NOW)
+        self.sealing = Sealing(store.windows, self.clock, lambda: NOW)
         self.presence = PresenceService(store, Timeouts(7.5, 15.0, 300.0), self.clock, seconds, lambda: NOW)
         self.refusals = Refusals(seconds)
         status = Status(
@@ -57,6 +59,7 @@ class StatusTests(StoreCase):
             "unix:/run/valkey.sock",
             lambda: self.problem,
             self.ingest,
+            self.sealing,
             self.presence,
             self.refusals,
             self.port,
@@ -88,6 +91,7 @@ class StatusTests(StoreCase):
                 },
                 "agents": {"connected": 0, "samples_per_second": {"mean": 0.0, "deviation": 0.0}},
                 "connections": 0,
+                "sealing": {"sealed": 0, "rolled_up": 0, "due": 0, "behind": 0.0},
                 "ingest": {"buffered_bytes": 0, "paused": False, "commits": 0},
                 "loop_lag": 0.0,
             },

@@ -16,16 +16,16 @@ import psutil
 from twisted.trial.unittest import TestCase
 
 from perfmon.core.heads import HeadWrite
-from perfmon.core.numbering import HeadState, HostLog
-from perfmon.core.tiers import HeadName
-from perfmon.storage import embedded
+from perfmon.core.tiers import RAW, WindowName
+from perfmon.storage import embedded, keys
 from perfmon.storage.embedded import EmbeddedServer, StoreSetupError, find_server
 from perfmon.storage.store import Store
 from tests.logs import logged
 from tests.programs import STORE_SERVERS
+from tests.storage.samples import head_write
 from tests.waiting import until
 
-HEAD = HeadName("web1", "raw", 1_800_000_000)
+HEAD = WindowName("web1", RAW.name, RAW.window_of(int(time.time()) * 1000))
 
 # An embedded server in a process of its own, which can be killed as perfmon may be; the server stays behind, as it
 # does where it is not told of that.
@@ -33,7 +33,7 @@ _SCRIPT = """
 import sys
 from pathlib import Path
 from twisted.internet import reactor
-from perfmon.storage import embedded
+from perfmon.storage import embedded, keys
 embedded._LAUNCH = "import os, sys; os.setsid(); os.execv(sys.argv[1], sys.argv[1:])"
 embedded.EmbeddedServer(Path(sys.argv[1]), reactor, reactor).startService()
 reactor.run()
@@ -42,7 +42,13 @@ reactor.run()
 
 def write(data: bytes) -> list[HeadWrite]:
     """An append to `HEAD`."""
-    return [HeadWrite(HEAD, data, int(time.time()) + 86_400, HostLog("web1", 1), HeadState(), 0)]
+    return [head_write(HEAD, data, time.time())]
+
+
+async def stored(store: Store) -> bytes:
+    """What was appended to `HEAD`."""
+    head: bytes = await store._reader.call("GET", keys.head(HEAD))
+    return head[20:]
 
 
 class EmbeddedCase(TestCase):
@@ -145,7 +151,7 @@ class EmbeddedServerTests(EmbeddedCase):
         await (await self.store(server)).append(write(b"one"))
         await server.stopService()
         store = await self.store(self.server())
-        self.assertEqual([head and head[20:] for head in await store.heads([HEAD])], [b"one"])
+        self.assertEqual(await stored(store), b"one")
 
     async def test_long_path(self) -> None:
         """A folder whose path is too long for a socket's address works; the socket's own folder ends with it."""
@@ -192,7 +198,7 @@ class EmbeddedServerTests(EmbeddedCase):
             await until(lambda: server.problem is None and store.problem is None, "the server to be back")
         self.assertEqual(len([text for text in log.warnings if "ended by itself" in text]), 1)
         self.assertNotEqual(self.pid(), pid)
-        self.assertEqual([head and head[20:] for head in await store.heads([HEAD])], [b"one"])
+        self.assertEqual(await stored(store), b"one")
 
     def stored_bytes(self) -> bool:
         return any(b"web1" in path.read_bytes() for path in self.directory.rglob("*.aof"))
@@ -350,7 +356,7 @@ class FindServerTests(EmbeddedCase):
         store = await self.store(server)
         self.assertEqual(Path(psutil.Process(self.pid()).exe()), Path(program).resolve())
         await store.append(write(b"one"))
-        self.assertEqual([head and head[20:] for head in await store.heads([HEAD])], [b"one"])
+        self.assertEqual(await stored(store), b"one")
 
 
 class UnusableDirectoryTests(EmbeddedCase):

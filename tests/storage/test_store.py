@@ -4,22 +4,21 @@ import time
 
 from perfmon.core.frames import head_frame
 from perfmon.core.heads import HeadWrite
-from perfmon.core.numbering import HeadState, HostLog
 from perfmon.core.presence import State
-from perfmon.core.tiers import RAW, HeadName
+from perfmon.core.tiers import RAW, SPARE, WindowName
 from perfmon.storage import keys
 from perfmon.storage.store import (
     APPEND_CHUNK,
     DESCRIBE_CHUNK,
     MAX_EVENTS,
     META_TTL,
-    READ_CHUNK,
     RECORDS_CHUNK,
     Event,
     HostRecord,
     StoreUnavailable,
 )
 from tests.programs import STORE_SERVERS
+from tests.storage.samples import head_write
 from tests.valkey import StoreCase
 from tests.waiting import until
 
@@ -28,16 +27,21 @@ WINDOW = RAW.window_of(int(NOW) * 1000)
 HOSTS = [f"h{number}" for number in range(1_000)]
 
 
-def name(host: str, window: int = WINDOW) -> HeadName:
-    return HeadName(host, RAW.name, window)
+def name(host: str, window: int = WINDOW) -> WindowName:
+    return WindowName(host, RAW.name, window)
 
 
 def write(host: str, data: bytes, window: int = WINDOW) -> HeadWrite:
     """An append to the head of `host`."""
-    return HeadWrite(name(host, window), data, RAW.expires_at(window), HostLog(host, 1), HeadState(), 0)
+    return head_write(name(host, window), data, NOW)
 
 
 class StoreTests(StoreCase):
+    def heads(self, *names: WindowName) -> list[bytes | None]:
+        """The heads that are in the store."""
+        found: list[bytes | None] = self.server("MGET", *map(keys.head, names))
+        return found
+
     def ttls(self) -> dict[str, int]:
         """The time to live (s) of every key in the store, -1 where there is none."""
         found = self.server("KEYS", "*")
@@ -49,19 +53,47 @@ class StoreTests(StoreCase):
         a, b = await store.append([write("a", b"one"), write("b", b"x")])
         self.assertEqual(await store.append([write("b", b"yz"), write("a", b"-two")]), [b, a])
         self.assertEqual(await store.append([]), [])
-        heads = await store.heads([name("b"), name("c"), name("a")])
+        heads = self.heads(name("b"), name("c"), name("a"))
         self.assertEqual(heads, [head_frame(b) + b"xyz", None, head_frame(a) + b"one-two"])
         self.server("DEL", keys.head(name("a")))
         (again,) = await store.append([write("a", b"three")])
         self.assertNotEqual(again, a)
-        self.assertEqual(await store.heads([]), [])
+
+    async def test_expected(self) -> None:
+        """To a head that is another than the write expects, or is not there, nothing is appended."""
+        store = await self.connected()
+        (identity,) = await store.append([write("a", b"one")])
+        expecting = [
+            head_write(name(host), b"two", NOW, expects) for host, expects in (("a", identity), ("b", identity))
+        ]
+        self.assertEqual(await store.append(expecting), [identity, b""])
+        self.assertEqual(await store.append([head_write(name("a"), b"no", NOW, b"8 others")]), [b""])
+        self.assertEqual(self.heads(name("a"), name("b")), [head_frame(identity) + b"onetwo", None])
+        self.assertEqual(self.server("ZRANGE", keys.open_windows(RAW.name), 0, -1), [f"a {WINDOW}".encode()])
+
+    async def test_due(self) -> None:
+        """A new head is among the open windows, due to be sealed; what is due or claimed already stays as it is."""
+        store = await self.connected()
+        over = WINDOW - RAW.window
+        for _ in range(2):
+            await store.append([write("a", b"1"), write("b:9", b"1", over), write("b:9", b"2", over)])
+            flat = self.server("ZRANGE", keys.open_windows(RAW.name), 0, -1, "WITHSCORES")
+            due = {member.decode(): float(time) for member, time in zip(flat[0::2], flat[1::2], strict=True)}
+            expected = {f"a {WINDOW}": RAW.seal_at(WINDOW, NOW), f"b:9 {over}": RAW.seal_at(over, NOW)}
+            self.assertEqual(due, expected)
+            self.assertGreater(self.server("TTL", keys.open_windows(RAW.name)), META_TTL - 60)
+            self.server("DEL", keys.head(name("a")))
+        self.server("ZADD", keys.open_windows(RAW.name), "7.5", f"a {WINDOW}")
+        self.server("DEL", keys.head(name("a")))
+        await store.append([write("a", b"1")])
+        self.assertEqual(float(self.server("ZSCORE", keys.open_windows(RAW.name), f"a {WINDOW}")), 7.5)
 
     async def test_windows_are_apart(self) -> None:
         """Each window of a host is a head of its own."""
         store = await self.connected()
         before = WINDOW - RAW.window
         await store.append([write("a", b"now"), write("a", b"before", before)])
-        found = await store.heads([name("a", before), name("a")])
+        found = self.heads(name("a", before), name("a"))
         self.assertEqual([head and head[20:] for head in found], [b"before", b"now"])
 
     async def test_binary(self) -> None:
@@ -71,29 +103,29 @@ class StoreTests(StoreCase):
             self.server("FLUSHALL")
             for _ in range(2):
                 (identity,) = await store.append([write("a", data)])
-            self.assertEqual(await store.heads([name("a")]), [head_frame(identity) + data + data])
+            self.assertEqual(self.heads(name("a")), [head_frame(identity) + data + data])
 
     async def test_many(self) -> None:
-        """More heads than fit one call are written and read, in their order."""
+        """More heads than fit one call are written, in their order."""
         store = await self.connected()
         count = APPEND_CHUNK + 1
         hosts = [f"h{number}" for number in range(count)]
         identities = await store.append([write(host, host.encode()) for host in hosts])
         self.assertEqual(len(identities), count)
-        self.assertEqual(self.server("DBSIZE"), count)
-        asked = hosts[-READ_CHUNK - 1 :]
-        found = await store.heads([name(host) for host in asked])
-        self.assertEqual([head and head[20:] for head in found], [host.encode() for host in asked])
+        self.assertEqual(self.server("DBSIZE"), count + 1)
+        found = self.heads(*map(name, hosts))
+        self.assertEqual([head and head[20:] for head in found], [host.encode() for host in hosts])
+        self.assertEqual(self.server("ZCARD", keys.open_windows(RAW.name)), count)
 
     async def test_expiry_of_heads(self) -> None:
-        """A head expires when its window has been kept long enough, whatever is appended later."""
+        """A head expires when its window has been kept and spared long enough, whatever is appended later."""
         store = await self.connected()
         old = WINDOW - RAW.window
         for data in (b"one", b"two"):
             await store.append([write("a", data), write("a", data, old)])
             for window in (old, WINDOW):
                 expires_at = self.server("EXPIRETIME", keys.head(name("a", window)))
-                self.assertEqual(expires_at, window + RAW.window + RAW.retention)
+                self.assertEqual(expires_at, window + RAW.window + RAW.retention + SPARE)
 
     async def test_every_key_expires(self) -> None:
         """Whatever is written, every key has a time to live, which each write of hosts and events renews."""
@@ -106,7 +138,8 @@ class StoreTests(StoreCase):
             await store.change({"a": NOW}, State.DEPARTED, NOW, "timeout")
             found = self.ttls()
             expected = {keys.head(name(host)) for host in "ab"} | {keys.meta(host) for host in "acd"}
-            self.assertEqual(found.keys(), expected | {keys.HOSTS, keys.PRESENT, keys.EVENTS})
+            open_windows = keys.open_windows(RAW.name)
+            self.assertEqual(found.keys(), expected | {keys.HOSTS, keys.PRESENT, keys.EVENTS, open_windows})
             for key, left in found.items():
                 self.assertGreater(left, 0, key)
             for key in (keys.HOSTS, keys.EVENTS, keys.meta("a"), keys.meta("c")):
@@ -159,11 +192,12 @@ class StoreTests(StoreCase):
         await store.sign({"a": NOW, "b": NOW})
         self.assertEqual(await store.change({"a": NOW, "b": NOW}, State.UP, NOW + 0.5), ["a", "b"])
         self.assertEqual(await store.change({"b": NOW}, State.LEFT, NOW + 60.25, "stopped"), ["b"])
+        first, left_at = repr(NOW + 0.5), repr(NOW + 60.25)
         self.assertEqual(
             await store.hosts(["a", "b"]),
             [
-                HostRecord("a", NOW, True, {"state": "up", "since": repr(NOW + 0.5), "reason": ""}),
-                HostRecord("b", NOW, False, {"state": "left", "since": repr(NOW + 60.25), "reason": "stopped"}),
+                HostRecord("a", NOW, True, {"state": "up", "since": first, "reason": "", "first": first}),
+                HostRecord("b", NOW, False, {"state": "left", "since": left_at, "reason": "stopped", "first": first}),
             ],
         )
         arrived, left = await store.events("0", 10)
@@ -274,7 +308,8 @@ class StoreTests(StoreCase):
             store.sign({"a": NOW}),
             store.describe({"a": {"kind": "agent"}}),
             store.change({"a": NOW}, State.UP, NOW),
-            store.heads([name("a")]),
+            store.windows.claim(RAW, NOW, NOW + 1),
+            store.windows.read(["a"], [RAW], WINDOW, WINDOW + 1, NOW),
             store.hosts(["a"]),
             store.host_names(),
             store.events("0", 1),
@@ -301,7 +336,7 @@ class StoreTests(StoreCase):
             with self.assertRaises(StoreUnavailable) as caught:
                 await attempt
             self.assertIn("OOM", str(caught.exception))
-        kept = await store.heads([name("a"), name("b")])
+        kept = self.heads(name("a"), name("b"))
         self.assertEqual([head and head[20:] for head in kept], [b"kept", None])
         self.server("CONFIG", "SET", "maxmemory", "0")
         self.assertEqual(len(await store.append([write("a", b"+")])), 1)

@@ -1,7 +1,8 @@
 """A stand-in for the collector, and two ways to ask the real site in memory: as a client does, and byte by byte."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -29,7 +30,7 @@ class Away(Exception):
 class StandIn:
     """A collector that answers what it was told to, and remembers what it was asked.
 
-    An exception among `answers` is raised, a Deferred is waited for.
+    An exception among `answers` is raised, a Deferred is waited for; so are those among the chunks of an export.
     """
 
     unavailable: type[Exception] = Away
@@ -37,7 +38,17 @@ class StandIn:
     def __init__(self) -> None:
         self.problem: str | None = None
         self.asked: list[tuple[Any, ...]] = []
-        self.answers: dict[str, Any] = {"report": {}, "hosts": [], "query": {}, "events": [], "post": (0, {})}
+        self.answers: dict[str, Any] = {
+            "report": {},
+            "hosts": [],
+            "query": {},
+            "summary": {},
+            "stats": {},
+            "export": [],
+            "remove": 1,
+            "events": [],
+            "post": (0, {}),
+        }
 
     async def _answer(self, name: str, *given: Any) -> Any:
         self.asked.append((name, *given))
@@ -57,6 +68,26 @@ class StandIn:
     async def query(self, query: Query) -> dict[str, Any]:
         found: dict[str, Any] = await self._answer("query", query)
         return found
+
+    async def summary(self, host: str, metric: str, agg: str) -> dict[str, Any]:
+        summary: dict[str, Any] = await self._answer("summary", host, metric, agg)
+        return summary
+
+    async def stats(self, known: dict[str, Any], start: float, stop: float) -> dict[str, Any]:
+        stats: dict[str, Any] = await self._answer("stats", known, start, stop)
+        return stats
+
+    async def export(self, query: Query, form: str) -> AsyncGenerator[bytes, None]:
+        self.asked.append(("export", query, form))
+        chunks = self.answers["export"]
+        for chunk in [chunks] if isinstance(chunks, Exception) else chunks:
+            if isinstance(chunk, Exception):
+                raise chunk
+            yield await chunk if isinstance(chunk, Deferred) else chunk
+
+    async def remove(self, host: str) -> int | None:
+        removed: int | None = await self._answer("remove", host)
+        return removed
 
     async def events(self, since: str, limit: int, newest: bool) -> list[dict[str, Any]]:
         events: list[dict[str, Any]] = await self._answer("events", since, limit, newest)
@@ -95,6 +126,19 @@ def _head(head: bytes) -> tuple[int, dict[str, str]]:
     }
 
 
+def _joined(rest: bytes) -> tuple[bytes, bytes]:
+    """A body in chunks, which must be whole, and what follows it."""
+    body = b""
+    while True:
+        size, _, rest = rest.partition(b"\r\n")
+        end = int(size, 16)
+        body += rest[:end]
+        assert rest[end : end + 2] == b"\r\n"
+        rest = rest[end + 2 :]
+        if not end:
+            return body, rest
+
+
 class Wire:
     """A connection to the site, on which a test writes bytes."""
 
@@ -126,10 +170,13 @@ class Wire:
         while rest:
             head, _, rest = rest.partition(b"\r\n\r\n")
             status, headers = _head(head)
-            size = int(headers.get("content-length", 0))  # Twisted's own refusals have none
-            assert len(rest) >= size
-            answers.append(Answer(status, headers, rest[:size]))
-            rest = rest[size:]
+            if headers.get("transfer-encoding") == "chunked":
+                body, rest = _joined(rest)
+            else:
+                size = int(headers.get("content-length", 0))  # Twisted's own refusals have none
+                assert len(rest) >= size
+                body, rest = rest[:size], rest[size:]
+            answers.append(Answer(status, headers, body))
         return answers
 
     def lose(self) -> None:
@@ -181,3 +228,19 @@ class SiteTestCase(SynchronousTestCase):
     def post(self, body: bytes, content_type: str = "application/json") -> Answer:
         """The answer to posted samples."""
         return self.ask("/api/v1/samples", "POST", {"Content-Type": content_type}, body)
+
+
+class ApiTestCase(SiteTestCase):
+    """A test of the API's own answers."""
+
+    def assert_bad(self, answer: Answer, *words: str) -> None:
+        """The request was refused with a sentence that has `words`, and the collector was not asked."""
+        self.assert_refused(answer, HTTPStatus.BAD_REQUEST, *words)
+        self.assertEqual(self.backend.asked, [])
+
+    def assert_refused(self, answer: Answer, status: HTTPStatus, *words: str) -> None:
+        """The answer is an error with `status`, and its sentence has `words`."""
+        self.assertEqual(answer.status, status, answer.body)
+        self.assertEqual(answer.headers["content-type"], "application/json")
+        for word in words:
+            self.assertIn(word, answer.error)

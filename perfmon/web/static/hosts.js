@@ -229,7 +229,7 @@ export class HostTable {
 
   /** Begins the sparklines with what the collector has stored. */
   seed(series) {
-    for (const { host, points } of series) this.#rows.get(host)?.sparkline.seed(points);
+    for (const { host, times, values } of series) this.#rows.get(host)?.sparkline.seed(times, values);
     this.arrange();
   }
 

@@ -31,8 +31,8 @@ export class Sparkline {
   }
 
   /** Puts stored points before those seen since. */
-  seed(points) {
-    const stored = points.filter(([, value]) => value !== null);
+  seed(times, values) {
+    const stored = times.map((time, at) => [time, values[at]]).filter(([, value]) => value !== null);
     const last = stored.at(-1)?.[0] ?? 0;
     this.#points = [...stored, ...this.#points.filter(([time]) => time >= last + STEP)];
   }
