@@ -29,6 +29,8 @@ def pattern(text: str) -> Pattern:
     parts = [part.strip() for part in text.split(",")]
     if not any(special in part for part in parts for special in "*?["):
         names = dict.fromkeys(parts)
+        if all(";" in name for name in names):
+            return Pattern(frozenset(names).__contains__, tuple(names))
         return Pattern(lambda name: name in names or name.partition(";")[0] in names, tuple(names))
     match = re.compile("|".join(f"(?:{fnmatch.translate(part)})" for part in parts)).match
 

@@ -176,6 +176,8 @@ class Plan:
                 column = between(piece, self.reads_from, self.stop)  # nothing is cut of what was read for this plan
                 if len(column.times):
                     rollups.append(self._roller.of(column))
+        if len(pieces) == len(rollups) == 1 and isinstance(pieces[0], Column):
+            return rollups[0]
         return regrouped(joined(rollups), self._step_ms) if rollups else None
 
 

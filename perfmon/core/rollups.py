@@ -19,6 +19,7 @@ the series no counter: it had more steps with a fall than one for eight samples.
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -111,19 +112,37 @@ class Roller:
 
 
 class _Grid:
-    """Where steps and parts begin and end among some times."""
+    """Where steps and parts begin and end among some times; worked out as far as it is asked for."""
 
     def __init__(self, times: Integers, step: int, part: int) -> None:
         self.times = times
         number = times // step
         self.starts = _starts(number)
         self.steps = number[self.starts] * step
-        stops = _stops(self.starts, len(times))
-        self.lasts = stops - 1
-        self.count: Floats = (stops - self.starts).astype(np.float64)
-        self.end: Floats = times[self.lasts].astype(np.float64)
-        self.firsts = _starts(times // part) if part else self.starts[:1]
-        self.places = self.starts.searchsorted(self.firsts)
+        self._stops = _stops(self.starts, len(times))
+        self._part = part
+
+    @cached_property
+    def count(self) -> Floats:
+        return (self._stops - self.starts).astype(np.float64)
+
+    @cached_property
+    def lasts(self) -> NDArray[np.intp]:
+        return self._stops - 1
+
+    @cached_property
+    def end(self) -> Floats:
+        return self.times[self.lasts].astype(np.float64)
+
+    @cached_property
+    def firsts(self) -> NDArray[np.intp]:
+        """Places of the first sample of each part."""
+        return _starts(self.times // self._part) if self._part else self.starts[:1]
+
+    @cached_property
+    def places(self) -> NDArray[np.intp]:
+        """Places of the first step of each part."""
+        return self.starts.searchsorted(self.firsts)
 
 
 def rolled(column: Column, step: int, fields: frozenset[str] = _ALL, part: int = 0) -> Rollup:
@@ -136,7 +155,7 @@ def _starts(number: Integers) -> NDArray[np.intp]:
     new = np.empty(len(number), bool)
     new[0] = True
     np.not_equal(number[1:], number[:-1], out=new[1:])
-    return np.flatnonzero(new)
+    return new.nonzero()[0]
 
 
 def _stops(starts: NDArray[np.intp], length: int) -> NDArray[np.intp]:

@@ -69,9 +69,10 @@ class Tier:
         end = finer_window - finer_window % self.feed + self.feed
         return max(end + ROLL_GRACE, now + LATE)
 
-    def newest(self, now: float) -> int:
-        """Start (s) of the newest window that may have something of the finer tier at `now`."""
-        return self.window_of(int(now - self.feed) * MS)
+    def fed_until(self, now: float) -> int:
+        """Up to where (s) windows of the finer tier may have been taken into this one at `now`."""
+        end = int(now - ROLL_GRACE)
+        return end - end % self.feed
 
     def oldest(self, now: float) -> int:
         """Start (s) of the oldest window that the store may still have at `now`, not rolled up ones included."""

@@ -8,6 +8,9 @@ without a connection fails at once: the buffer in front of the store is perfmon'
 Importing this module installs the reactor (txredisapi does).
 """
 
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import hiredis
@@ -29,14 +32,31 @@ class StoreUnavailable(Exception):
     """The store did not do what was asked; it may later. `str()` says what is wrong."""
 
 
+_MULTI, _EXEC = hiredis.pack_command(("MULTI",)), hiredis.pack_command(("EXEC",))
+
+
+@dataclass(frozen=True, slots=True)
+class _Transaction:
+    """Commands that are done at one moment, and answered together."""
+
+    commands: Sequence[tuple[Any, ...]]
+
+
 class StoreProtocol(txredisapi.RedisProtocol):
     """RESP over one connection. Replies are bytes, ints, lists and None, never converted."""
 
     def __init__(self) -> None:
         super().__init__(charset=None, convertNumbers=False, replyTimeout=REPLY_TIMEOUT)
 
+        self._unheard: deque[int] = deque()  # replies to be dropped before that of each command under way
+
     def _build_command(self, *args: Any, **kwargs: Any) -> bytes:
         # in C: a tenth of the time of txredisapi's, which counts for a script call of 2,000 arguments
+        first = args[0]
+        if isinstance(first, _Transaction):
+            self._unheard.append(1 + len(first.commands))  # of MULTI, and that each command waits for EXEC
+            return b"".join([_MULTI, *map(hiredis.pack_command, first.commands), _EXEC])
+        self._unheard.append(0)
         packed: bytes = hiredis.pack_command(args)
         return packed
 
@@ -45,6 +65,11 @@ class StoreProtocol(txredisapi.RedisProtocol):
         try:
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not False:
+                if self._unheard and self._unheard[0]:
+                    self._unheard[0] -= 1
+                    continue
+                if self._unheard:
+                    self._unheard.popleft()
                 self.replyReceived(reply)
         except txredisapi.InvalidData as problem:
             self.replyReceived(txredisapi.InvalidData(f"no Redis or Valkey there? {problem}"))
@@ -84,7 +109,7 @@ class Connection(Service):
         super().stopService()
         return self._client.stopService()
 
-    def call(self, *command: bytes | str | int | float) -> Deferred[Any]:
+    def call(self, *command: "bytes | str | int | float | _Transaction") -> Deferred[Any]:
         """Sends one command; fires with its reply, or fails with `StoreUnavailable`.
 
         Commands are answered in the order they were sent.
@@ -92,6 +117,16 @@ class Connection(Service):
         if self._live is None:
             return fail(StoreUnavailable(self.problem))
         return _translated(self._live.execute_command(*command))
+
+    async def transaction(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Sends commands that are done at one moment; their replies. Raises `StoreUnavailable`, also if one fails."""
+        if not commands:
+            return []
+        replies: list[Any] = await self.call(_Transaction(commands))
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise StoreUnavailable(str(reply))
+        return replies
 
     def _protocol(self) -> StoreProtocol:
         protocol = StoreProtocol()

@@ -9,6 +9,7 @@ from perfmon.core.series import Stored
 from perfmon.core.tiers import MS, Tier, WindowName
 from perfmon.storage import keys, scripts
 from perfmon.storage.connection import Connection
+from perfmon.storage.reading import Reading
 
 # Hosts whose windows are read in one call: the store is busy with one metric of an hour for about 5 us a host.
 MAX_HOSTS = 100
@@ -156,27 +157,7 @@ class Windows:
         Of each part the coarsest of `tiers` (finest first, from raw on) that has it is read. `names` are metrics,
         without tags for all that have them; none are all.
         """
-        levels = list(reversed(tiers))
-        answers = await self._reader.call(
-            "EVAL",
-            scripts.READ,
-            0,
-            len(levels),
-            *[item for tier in levels for item in (tier.name, tier.window, tier.oldest(now), tier.newest(now))],
-            start,
-            stop,
-            len(names),
-            *names,
-            *hosts,
-        )
-        return [
-            [
-                Stored(levels[level - 1], window, f"{keys.windows(host, levels[level - 1].name)}{window}", *rest)
-                for level, window, *rest in answer
-                if any(rest)
-            ]
-            for host, answer in zip(hosts, answers, strict=True)
-        ]
+        return await Reading(self._reader, hosts, tiers, now, names).read(start, stop)
 
 
 def _member(name: WindowName) -> str:

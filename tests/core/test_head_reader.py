@@ -5,7 +5,7 @@ from itertools import accumulate
 from math import inf, nan
 
 import numpy as np
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -65,12 +65,14 @@ class ReadHeadTests(SynchronousTestCase):
         """What is read is what was written, whoever wrote it, in whatever frames."""
         self.assertEqual(as_series(read_head(head_of(frames), WINDOW, WHERE)), meant(frames))
 
+    @settings(max_examples=30)
     @given(logs(), st.sets(st.sampled_from(METRICS)))
     def test_wanted(self, frames: list[Frame], wanted: set[str]) -> None:
         """A filter takes series away and changes none."""
         found = as_series(read_head(head_of(frames), WINDOW, WHERE, wanted.__contains__))
         self.assertEqual(found, {name: samples for name, samples in meant(frames).items() if name in wanted})
 
+    @settings(max_examples=30)
     @given(logs())
     def test_twice(self, frames: list[Frame]) -> None:
         """A head that was stored twice over means the same."""
@@ -114,6 +116,7 @@ class RefusalTests(SynchronousTestCase):
             else:
                 self.assert_refused(head[:cut], "cut off")
 
+    @settings(max_examples=30)
     @given(logs(), st.data())
     def test_any_cut(self, frames: list[Frame], data: st.DataObject) -> None:
         """A cut inside a frame is always refused, whatever stands before it."""
@@ -201,6 +204,7 @@ class RefusalTests(SynchronousTestCase):
         except FormatError as problem:
             self.assertIn(WHERE, str(problem))
 
+    @settings(max_examples=30)
     @given(logs(), st.data())
     def test_any_damage(self, frames: list[Frame], data: st.DataObject) -> None:
         """A head with a few bytes changed is read, or refused with `FormatError`."""

@@ -129,15 +129,14 @@ class TierTests(SynchronousTestCase):
             for window in (0, last):
                 self.assertGreater(tier.roll_at(window, sealed), sealed)
 
-    @given(nows, st.integers(0, 10 * DAY))
-    def test_newest(self, now: float, ahead: int) -> None:
-        """No window beyond the newest has been rolled up: of each part of those the span is not over."""
+    @given(nows, st.integers(-20 * DAY, 20 * DAY))
+    def test_fed_until(self, now: float, away: int) -> None:
+        """No finer window from there on is to be rolled up by now; each one before it was, unless it came late."""
         for finer, tier in pairwise(TIERS):
-            newest = tier.newest(now)
-            self.assertEqual(newest % tier.window, 0)
-            for window in (newest + tier.window, newest + tier.window + ahead // finer.window * finer.window):
-                part = window - window % finer.window
-                self.assertGreater(part - part % tier.feed + tier.feed + ROLL_GRACE, now)
+            until = tier.fed_until(now)
+            window = finer.window_of((until + away) * 1000)
+            due = tier.roll_at(window, now - 10 * LATE) <= now
+            self.assertEqual(due, window < until)
 
     @given(tiers, nows, st.integers(0, 5), st.floats(-1.0, 1.0))
     def test_oldest(self, tier: Tier, now: float, back: int, jitter: float) -> None:

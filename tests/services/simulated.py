@@ -6,7 +6,7 @@ The server's own clock cannot be moved. So simulated time lies ahead of it, wher
 
 import socket
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import hiredis
@@ -50,28 +50,47 @@ class Client:
         self._reader = hiredis.Reader()
 
     def __call__(self, *command: Any) -> Any:
-        self._socket.sendall(hiredis.pack_command(command))
-        while (reply := self._reader.gets()) is False:
-            self._reader.feed(self._socket.recv(1 << 20))
+        (reply,) = self._replies([command])
         if isinstance(reply, Exception):
             raise reply
         return reply
+
+    def transaction(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """The replies to commands that are done at one moment."""
+        replies: list[Any] = self._replies([("MULTI",), *commands, ("EXEC",)])[-1]
+        return replies
+
+    def _replies(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        self._socket.sendall(b"".join(map(hiredis.pack_command, commands)))
+        replies: list[Any] = []
+        while len(replies) < len(commands):
+            reply = self._reader.gets()
+            if reply is False:
+                self._reader.feed(self._socket.recv(1 << 20))
+            else:
+                replies.append(reply)
+        return replies
 
     def close(self) -> None:
         self._socket.close()
 
 
 class Link(Connection):
-    """A collector's connection: each call is answered at once, but for the one that the test has chosen."""
+    """A collector's connection: each call is answered at once, but for the one that the test has chosen.
+
+    A transaction is one call.
+    """
 
     def __init__(self, client: Client) -> None:
         super().__init__("simulated", UNIXClientEndpoint(Clock(), ""), Clock())
         self._ask = client
         self._left: int | None = None  # calls that are still answered
         self._done = False  # the call after these is done all the same
-        self._held: tuple[tuple[Any, ...], Deferred[Any]] | None = None
+        self._held: tuple[Callable[[], Any], Deferred[Any]] | None = None
         self._hold = False
         self.calls = 0
+        self.before: Callable[[int], None] = lambda number: None
+        """Is called before each call with its number, from 0 on."""
 
     def fail_after(self, calls: int, done: bool) -> None:
         """So many more calls are answered, and none from then on; the first of these is `done` by the server or not."""
@@ -90,23 +109,31 @@ class Link(Connection):
         """What is on its way arrives, and from now on everything does."""
         self._left, held, self._held = None, self._held, None
         if held is not None:
-            command, reply = held
-            reply.callback(self._ask(*command))
+            ask, reply = held
+            reply.callback(ask())
 
-    def call(self, *command: bytes | str | int | float) -> Deferred[Any]:
+    def call(self, *command: Any) -> Deferred[Any]:
+        return self._asked(lambda: self._ask(*command))
+
+    async def transaction(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        replies: list[Any] = await self._asked(lambda: self._ask.transaction(commands))
+        return replies
+
+    def _asked(self, ask: Callable[[], Any]) -> Deferred[Any]:
+        self.before(self.calls)
         self.calls += 1
         if self._left is not None:
             self._left -= 1
             if self._left < 0 and self._hold:
                 assert self._held is None, "one call at a time"
                 reply: Deferred[Any] = Deferred()
-                self._held = command, reply
+                self._held = ask, reply
                 return reply
             if self._left < 0:
                 if self._left == -1 and self._done:
-                    self._ask(*command)
+                    ask()
                 return fail(StoreUnavailable("cut by the test"))
-        return succeed(self._ask(*command))
+        return succeed(ask())
 
 
 class StoreAtOnce(Store):

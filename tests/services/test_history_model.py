@@ -22,6 +22,7 @@ from perfmon.services.sealing import LEASE
 from perfmon.storage import keys
 from perfmon.storage.history import History
 from perfmon.storage.store import StoreUnavailable
+from perfmon.storage.windows import Windows
 from tests.services.simulated import Link, SimulatedCase, Simulation, done
 from tests.storage.samples import Round, Samples, Writer, as_samples, stored
 
@@ -68,9 +69,9 @@ def expected(series: Series, step: int, agg: str) -> Series:
     return found
 
 
-async def read(simulation: Simulation, query: Query) -> Samples:
+async def read(simulation: Simulation, query: Query, windows: Windows | None = None) -> Samples:
     """The points of an answer that have a value."""
-    history = History(simulation.store.windows)
+    history = History(windows or simulation.store.windows)
     plan = Plan.of(query, simulation.tiers, simulation.now)
     found: Samples = {}
     async for host, series in history.read(query.host.split(","), pattern(query.metric), plan, simulation.now):

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 
 from perfmon.core.presence import State, Timeouts
 from perfmon.core.query import Query
-from perfmon.core.tiers import TIERS, WindowName
+from perfmon.core.tiers import STAGE, TIERS, WindowName
 from perfmon.services.backend import CollectorBackend
 from perfmon.services.exports import Exports
 from perfmon.services.presence import SWEEP, PresenceService
@@ -208,7 +208,7 @@ class SealerTests(RemovalCase):
     async def test_sealed(self) -> None:
         """Neither a piece of an hour that goes on nor a whole hour comes back."""
         for step in ("take", "sealed"):
-            for now in (START + 1200, START + 2 * HOUR):
+            for now in (START + 10 + STAGE, START + 2 * HOUR):
                 await self.begin(START + 10)
                 for host in ("web1", "web10"):
                     await self.fill({"x": [(START * 1000, 1.0)]}, host)

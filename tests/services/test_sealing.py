@@ -217,6 +217,26 @@ class TimesTests(SealingCase):
         (warning,) = log.warnings
         self.assertIn(f"too late to be rolled up: {keys.window(self.name(RAW))}", warning)
 
+    def test_too_late(self) -> None:
+        """What is stored when the samples of its hour have ended does not take their place in the aggregates."""
+        self.service()
+        self.write(*[self.row(minute * 60, 1.0) for minute in range(60)])
+        ended = HOUR + RAW.retention
+        for seconds in range(0, ended, HOUR):
+            self.at(seconds)
+        expected = self.counts(MINUTES)
+        self.at(ended + 10)
+        with logged() as log:
+            # taken in a moment ago, before the store was away for a while
+            self.write(self.row(HOUR - 0.5, 2.0), self.row(2 * HOUR - 0.5, 2.0))
+            for wait in range(1, 4):
+                self.at(ended + 10 + wait * (LATE + POLL))
+        self.assertEqual(self.counts(MINUTES), expected | {2 * HOUR - 60: 1.0})
+        self.assertEqual(self.counts(HOURS), {0.0: 60.0, HOUR: 1.0})
+        (line,) = log.warnings
+        self.assertIn(keys.window(self.name(RAW)), line)
+        self.assertNotIn("raw:0", self.there())
+
     def test_departed(self) -> None:
         """Nothing is left of a host that sends nothing any more, when all of it was kept long enough."""
         self.service()
@@ -306,6 +326,16 @@ class TroubleTests(SealingCase):
             self.at(STAGE + LEASE + 2)
         self.assertEqual(log.warnings, [])
         self.assertEqual(self.sim.client("KEYS", "*:sealing") + self.sim.client("KEYS", "*:head"), [])
+        self.check()
+
+    def test_clock_set_back(self) -> None:
+        """A machine whose clock is set back goes on to seal what is due by it."""
+        sealing = self.service()
+        self.at(3 * HOUR)
+        self.sim.now -= 2 * HOUR
+        self.write(self.row(HOUR - 5, 1.0))
+        self.at(HOUR + STAGE)
+        self.assertGreater(sealing.sealed, 0)
         self.check()
 
     def test_idle(self) -> None:

@@ -5,7 +5,7 @@ import signal
 import tempfile
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.endpoints import UNIXClientEndpoint, UNIXServerEndpoint
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -51,6 +51,28 @@ class ConnectionTests(StoreCase):
         connection = await self.ready(self.connection())
         replies = [connection.call("ECHO", str(number)) for number in range(100)]
         self.assertEqual([await reply for reply in replies], [b"%d" % number for number in range(100)])
+
+    async def test_transaction(self) -> None:
+        """Commands of a transaction are answered together, between those before it and those after it."""
+        connection = await self.ready(self.connection())
+        before = connection.call("SET", "pm:a", "1")
+        both = ensureDeferred(connection.transaction([("INCR", "pm:a"), ("MGET", "pm:a", "pm:b"), ("GET", "pm:c")]))
+        nothing = ensureDeferred(connection.transaction([]))
+        after = connection.call("GET", "pm:a")
+        self.assertEqual(await before, b"OK")
+        self.assertEqual(await both, [2, [b"2", None], None])
+        self.assertEqual(await nothing, [])
+        self.assertEqual(await after, b"2")
+
+    async def test_refused_transaction(self) -> None:
+        """A transaction of which a command is refused, before it or within it, fails; those after it are answered."""
+        connection = await self.ready(self.connection())
+        for command, problem in ((("NONSENSE",), "Transaction discarded"), (("INCR", "pm:a"), "not an integer")):
+            await connection.call("SET", "pm:a", "text")
+            work = ensureDeferred(connection.transaction([("SET", "pm:b", "1"), command, ("GET", "pm:a")]))
+            after = connection.call("PING")
+            self.assertIn(problem, await self.refusal(work))
+            self.assertEqual(await after, b"PONG")
 
     async def test_refused_command(self) -> None:
         """A command that the server refuses fails with its words, and the connection stays."""
