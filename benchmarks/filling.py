@@ -145,7 +145,7 @@ async def _hour(past: Past, hosts: list[Host], hour: int) -> int:
 
 
 async def _running(past: Past, hosts: list[Host], moment: int) -> int:
-    """The hour of `moment`: put aside every 10 minutes, and then an open head."""
+    """The hour of `moment`: put aside every 20 minutes, and then an open head."""
     samples = 0
     for start in range(moment // HOUR * HOUR, moment, STAGE):
         staged = start + STAGE < moment

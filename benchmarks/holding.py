@@ -89,12 +89,12 @@ async def hold_up(store: Store, server: Valkey, hosts: Sequence[Host], day: int,
         server("FLUSHALL")
         past = Past(store, WatchedSealing(store.windows, loop, lambda: past.now))  # noqa: B023 - used in this turn only
         turns = Turns(loop)
-        for moment in range(day, day + HOUR - STAGE, STAGE):
+        end = day + HOUR
+        await past.send(those, day, day + STAGE)
+        await _watch(f"{what}, {STAGE // 60} minutes put aside", past, turns, day + STAGE + 1)
+        for moment in range(day + STAGE, end, STAGE):
             await past.send(those, moment, moment + STAGE)
             await past.work(moment + STAGE + 1)
-        end = day + HOUR
-        await past.send(those, end - STAGE, end)
-        await _watch(f"{what}, 10 minutes put aside", past, turns, end + 1)
         await _watch(f"{what}, the hour sealed", past, turns, end + GRACE + 1)
         await _watch(f"{what}, rolled up to minutes", past, turns, day + MINUTES.feed + ROLL_GRACE + 1)
         await _watch(f"{what}, rolled up to hours", past, turns, day + HOURS.feed + ROLL_GRACE + LATE + 2)

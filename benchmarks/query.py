@@ -7,7 +7,7 @@ and store share one core; the client, on another, keeps one connection and does 
 many bytes. Every answer is compared with what numpy makes of the same samples.
 
 The data ends at a moment in the last 24 hours, --at, so that each run meets the same mixture: spans that are over
-in minutes, hours that are over sealed, of the running hour what was put aside every 10 minutes, and the rest in an open
+in minutes, hours that are over sealed, of the running hour what was put aside every 20 minutes, and the rest in an open
 head. By default it is 23:35, among the dearest times of the day: the samples since 18:00 are not rolled up yet.
 """
 

@@ -3,7 +3,7 @@
     python benchmarks/store.py [--hosts 20] [--wide 5000]
 
 A day of hosts with 100 metrics each 10 s goes the collector's own way, with a clock set by hand that moves on by ten
-minutes: appended to heads round by round, put aside every ten minutes, sealed with the hour, rolled up with the day.
+minutes: appended to heads round by round, put aside every 20 minutes, sealed with the hour, rolled up with the day.
 Store on one core, this process on another. Every sample is read back and compared, and the roll-ups with what numpy
 makes of the samples.
 
@@ -80,7 +80,7 @@ class MeasuredSealing(Sealing):
 
     async def _seal(self, claim: Claim) -> None:
         over = claim.target.window + claim.tier.window + GRACE <= self._now()
-        with self._watch("sealed" if over else "put aside every ten minutes"):
+        with self._watch("sealed" if over else "put aside every 20 minutes"):
             await super()._seal(claim)
 
     async def _roll_up(self, claim: Claim) -> None:

@@ -29,6 +29,9 @@ from perfmon.core.frames import (
 # Bytes of samples frames that are read as one array: sorting so many records takes 5 ms.
 _PORTION = 1 << 20
 
+# Values in one table: turning so many round takes 1 ms.
+_VALUES = 1 << 16
+
 # Frames of rows are alike if these bytes of theirs are.
 _ALIKE = FRAME_HEADER.size + ROWS_HEADER.size
 
@@ -91,8 +94,13 @@ def read_tables(
 
 def _tables(rows: "_Rows", metrics: list[str], numbers: list[int]) -> Iterator[Table | None]:
     """Metrics of which all samples are in `rows`: one table, and one for each that was absent at times."""
+    most = max(1, _VALUES // len(rows.times))
+    if len(metrics) > most:
+        for low in range(0, len(metrics), most):
+            yield from _tables(rows, metrics[low : low + most], numbers[low : low + most])
+            yield None
+        return
     values = rows.table(numbers)
-    yield None
     absent = np.isnan(values)
     if not absent.any():
         yield Table(metrics, rows.times, values)
@@ -137,14 +145,12 @@ class _Rows:
 
     def table(self, numbers: list[int]) -> Values:
         """A row for each of `numbers`."""
-        if self._rounds == 1 and len(numbers) == 1:
+        if self._rounds == 1 and numbers == list(range(numbers[0], numbers[0] + len(numbers))):
             at = self._values + 8 * (numbers[0] - self._first)
-            one: Values = np.ascontiguousarray(self._data[:, at : at + 8]).view("<f8").T
-            return one
+            some = np.ascontiguousarray(self._data[:, at : at + 8 * len(numbers)]).view("<f8")
+            return np.ascontiguousarray(some.T)
         values: Values = np.ascontiguousarray(self._data[:, self._values :]).view("<f8").reshape(-1, self._columns)
-        if len(numbers) < self._columns:
-            values = values[:, np.array(numbers) - self._first]
-        return np.ascontiguousarray(values.T)
+        return np.ascontiguousarray(values[:, np.array(numbers) - self._first].T)
 
 
 class _Records:
