@@ -44,7 +44,7 @@ class Sealing(Service):
         self._clock = clock
         self._wall = wall
         self._running: Deferred[None] | None = None
-        self._idle: dict[Tier, float] = {}  # until when there is nothing to be looked for in a tier (s)
+        self._looked: dict[Tier, float] = {}  # when nothing was found to do in a tier (s)
         self.sealed = 0  # windows since the start
         self.rolled_up = 0
 
@@ -79,12 +79,12 @@ class Sealing(Service):
         worked = False
         for tier in self._windows.tiers:
             now = self._wall()
-            if now < self._idle.get(tier, 0.0):
+            if 0 <= now - self._looked.get(tier, -POLL) < POLL:
                 continue  # it had nothing a moment ago
             # a fraction that no other claim has: it is its proof
             claim = await self._windows.claim(tier, now, now + LEASE + random.random())
             if claim is None:
-                self._idle[tier] = now + POLL
+                self._looked[tier] = now
                 continue
             worked = True
             try:

@@ -138,14 +138,18 @@ class Reading:
             await self._ask_with_tags(with_tags)
 
     async def _ask_with_tags(self, asks: list[_Ask]) -> None:
-        """Adds the metrics with tags of the bare names."""
+        """Reads the metrics with tags of the bare names too.
+
+        All fields anew, for they have to be of one moment: the window may have been sealed since the first.
+        """
         beginnings = tuple(name + b";" for name, _ in self._bare)
         every = await self._reader.transaction([("HKEYS", ask.key) for ask in asks])
-        wanted = [[name for name in names if name.startswith(beginnings)] for names in every]
-        some = [(ask, names) for ask, names in zip(asks, wanted, strict=True) if names]
-        replies = await self._reader.transaction([("HMGET", ask.key, *names) for ask, names in some])
-        for (ask, names), chunks in zip(some, replies, strict=True):
-            ask.fields = [word for pair in zip(names, chunks, strict=True) if pair[1] for word in pair] + ask.fields
+        wanted = [[*self._names, *(name for name in names if name.startswith(beginnings)), _TIMES] for names in every]
+        commands = [("HMGET", ask.key, *names) for ask, names in zip(asks, wanted, strict=True)]
+        replies = await self._reader.transaction(commands)
+        for ask, names, values in zip(asks, wanted, replies, strict=True):
+            found = dict(zip(names, values, strict=True))
+            ask.fields = [word for name, value in found.items() if value is not None for word in (name, value)]
 
 
 def _place(ask: _Ask) -> tuple[int, int, int]:

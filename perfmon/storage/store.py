@@ -24,7 +24,7 @@ from perfmon.storage.windows import Windows
 
 __all__ = ["Event", "HostRecord", "Store", "StoreUnavailable"]
 
-# Hosts and events are kept as long as the coarsest tier keeps samples: 400 d.
+# Hosts and events are kept as long as the coarsest tier keeps samples, and at least so long.
 META_TTL = 400 * DAY
 
 # Newest events kept; at 200 bytes each that is 20 MB, and years of a calm fleet.
@@ -76,6 +76,7 @@ class Store(MultiService):
         self._writer.setServiceParent(self)
         self._reader.setServiceParent(self)
         self.windows = Windows(self._writer, self._reader, tiers)
+        self._ttl = max(META_TTL, *(tier.retention for tier in tiers))  # s, of what is known of hosts
 
     @property
     def problem(self) -> str | None:
@@ -111,8 +112,8 @@ class Store(MultiService):
         flat = [item for host, time in signs.items() for item in (repr(time), host)]
         for key in (keys.HOSTS, keys.PRESENT):
             await self._writer.call("ZADD", key, "GT", *flat)
-            await self._writer.call("EXPIRE", key, META_TTL)
-        await self._writer.call("ZREMRANGEBYSCORE", keys.HOSTS, "-inf", max(signs.values()) - META_TTL)
+            await self._writer.call("EXPIRE", key, self._ttl)
+        await self._writer.call("ZREMRANGEBYSCORE", keys.HOSTS, "-inf", max(signs.values()) - self._ttl)
 
     async def change(self, latest: Mapping[str, float], state: State, at: float, reason: str = "") -> list[str]:
         """Puts hosts into `state` since `at` (s), and tells of it in one event; returns those that changed.
@@ -121,7 +122,7 @@ class Store(MultiService):
         heard from since then keeps its state.
         """
         flat = [item for host, time in latest.items() for item in (host, repr(time))]
-        fixed = (state.value, reason, repr(at), META_TTL, MAX_EVENTS)
+        fixed = (state.value, reason, repr(at), self._ttl, MAX_EVENTS)
         return _text(await self._writer.call("EVAL", scripts.CHANGE, 0, *fixed, *flat))
 
     async def describe(self, metas: Mapping[str, Mapping[str, str]]) -> None:
@@ -132,7 +133,7 @@ class Store(MultiService):
             for host in hosts[start : start + DESCRIBE_CHUNK]:
                 fields = [item for field in metas[host].items() for item in field]
                 replies.append(self._writer.call("HSET", keys.meta(host), *fields))
-                replies.append(self._writer.call("EXPIRE", keys.meta(host), META_TTL))
+                replies.append(self._writer.call("EXPIRE", keys.meta(host), self._ttl))
             await _all(replies)
 
     async def host_names(self) -> list[str]:

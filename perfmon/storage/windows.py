@@ -18,6 +18,9 @@ MAX_HOSTS = 100
 OPEN_TTL = 400 * 86_400  # s
 
 
+# Who has just seen that a window is not rolled up yet reads it within this time.
+_AFTERLIFE = 60  # s
+
 # Of a window of aggregates: drawn anew with each change, so that nobody writes over what was not seen.
 REVISION_FIELD = ";revision"
 
@@ -121,14 +124,18 @@ class Windows:
         So it is if the target has another `revision` (empty: none) than that from which they were made.
 
         Without fields nothing is written, for nothing was left of its parts. From now (s) on these live as long as
-        their own tier keeps them.
+        their own tier keeps them, and in any case as long as somebody may still look for them.
         """
         target, finer = claim.target, claim.parts
         place = self.tiers.index(claim.tier)
         below = self.tiers[place - 1]
         above = self.tiers[place + 1] if place + 1 < len(self.tiers) else None
         expires_at = claim.tier.expires_at(target.window) if above is None else claim.tier.spared_until(target.window)
-        ends = [item for name in finer for item in (_member(name), below.expires_at(name.window))]
+        ends = [
+            item
+            for name in finer
+            for item in (_member(name), max(below.expires_at(name.window), int(now) + _AFTERLIFE))
+        ]
         done = await self._writer.call(
             "EVAL",
             scripts.ROLLED,

@@ -28,6 +28,24 @@ class JoinerTests(SynchronousTestCase):
                     expected = between(expected, span[0] / 1000, span[1] / 1000)
                 self.assertEqual(pairs(found), pairs(expected))
 
+    def test_span(self) -> None:
+        """The start of a span is included, its end is not, whether the pieces follow each other or not."""
+        one, two = np.array([1, 2, 3], np.int64), np.array([4, 5], np.int64)
+        values = {1: [np.array([1.0, 2.0, 3.0])], 2: [np.array([1.0, 2.0, 3.0]), np.array([4.0, 5.0])]}
+        for span, expected in (
+            ((1, 6), [1, 2, 3, 4, 5]),
+            ((2, 5), [2, 3, 4]),
+            ((3, 4), [3]),
+            ((0, 1), []),
+            ((6, 9), []),
+            ((4, 4), []),
+        ):
+            joiner = Joiner(span)
+            for _ in range(2):
+                for times, each in (([one, two], values[2]), ([two, one], values[2][::-1]), ([one], values[1])):
+                    found = joiner.join(times, each)
+                    self.assertEqual(pairs(found), [(at, float(at)) for at in expected if at < 4 or len(times) > 1])
+
     def test_once(self) -> None:
         """Times that follow each other are joined once for all series that have them; one piece is not copied."""
         joiner = Joiner()

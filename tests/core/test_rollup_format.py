@@ -245,6 +245,19 @@ class RefusalTests(SynchronousTestCase):
             with self.assertRaises(FormatError, msg=name):
                 decode_rollup(self.chunk({**arrays, name: array}), WINDOW)
 
+    def test_last_part(self) -> None:
+        """A part begins at a step: one that begins behind the last is refused."""
+        arrays = self.arrays()
+        for place in (9, 10, 11):
+            u32, f64 = pack(np.array([0, 0], np.uint32)), pack(np.array([1.0, 2.0]))
+            chunk = self.chunk(
+                {**arrays, "parts": pack(np.array([0, place], np.uint32)), "first": f64, "first_end": u32}
+            )
+            if place < 10:
+                self.assertEqual(len(decode_rollup(chunk, WINDOW).known_parts.starts), 2)
+            else:
+                self.assert_refused(chunk, "parts do not fit")
+
     def test_missing(self) -> None:
         """Of the arrays only those that follow from others may be empty."""
         arrays = self.arrays()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from perfmon.core.columns import Column
-from perfmon.core.rollups import FIELDS, Roller, Rollup, increases, joined, regrouped, rolled, split
+from perfmon.core.rollups import FIELDS, Roller, Rollup, increases, joined, last_step, regrouped, rolled, split
 from tests.core.models import (
     Samples,
     column,
@@ -242,6 +242,26 @@ class JoinedTests(SynchronousTestCase):
         if kept or made:
             together = sorted([*kept, *made], key=lambda one: int(one.times[0]))
             assert_same(self, joined(together), rolled(column(now), STEP, part=PART))
+
+
+class LastStepTests(SynchronousTestCase):
+    @given(lists, st.integers(0, 100), st.booleans())
+    def test_any(self, samples: Samples, back: int, by_parts: bool) -> None:
+        """One step by itself is what it was, and as a part it begins with its last sample: nothing is lost in it."""
+        rollup = rolled(column(samples), STEP, part=PART if by_parts else 0)
+        end = 1 + back % len(rollup)
+        one = last_step(rollup, end)
+        start, expected = list(steps(rollup).items())[end - 1]
+        self.assertEqual(steps(one), {start: {**expected, "lost": 0.0}})
+        self.assertEqual(parts(one), [(start, int(expected["end"]), expected["last"])])
+        some = rolled(column(samples), STEP, frozenset({"sum", "count"}))
+        self.assertEqual(steps(last_step(some, end)), {start: {name: expected[name] for name in ("sum", "count")}})
+
+    def test_next(self) -> None:
+        """What follows counts from the last sample of the step, not from its first."""
+        before, after = rolled(column([(0, 5.0), (90, 9.0)]), STEP), rolled(column([(150, 12.0)]), STEP)
+        found, seconds = increases(joined([last_step(before, 1), after]))
+        self.assertEqual((found.tolist(), seconds.tolist()), ([0.0, 3.0], [0.0, 0.06]))
 
 
 class IncreasesTests(SynchronousTestCase):

@@ -217,6 +217,22 @@ class SeriesTests(SynchronousTestCase):
             for one, two in zip(pieces, every[metric], strict=True):
                 self.assertEqual(one.times.tolist(), two.times.tolist())
 
+    def test_repeated(self) -> None:
+        """Of a sample that is in several places the one that came last counts: appended, taken, sealed in parts."""
+        one: list[Written] = [[("a", START * 1000, float(at))] for at in range(4)]
+        for whole, staged, sealing, head, value in (
+            (one[0], one[1], one[2], one[3], 3.0),
+            (one[0], one[1], one[2], [], 2.0),
+            (one[0], one[1], [], [], 1.0),
+            (one[3], [], one[1], [], 1.0),
+            ([], [], one[2], one[0], 0.0),
+            (one[2], [], [], one[0], 0.0),
+        ):
+            host = Host({START: Raw(whole, staged, sealing, head)}, set())
+            self.assertEqual(
+                samples_of(series_in(host.stored((RAW,)), pattern("*"), ALL)["a"]), [(START * 1000, value)]
+            )
+
     def test_joined(self) -> None:
         """Samples of windows that follow each other are one piece, also where some of them are in heads."""
         written: list[Written] = [[("a", (START + 60 * at) * 1000 + 5, 1.0)] for at in range(5)]

@@ -201,22 +201,6 @@ class TimesTests(SealingCase):
         self.assertEqual(self.counts(MINUTES), expected | {59 * 60.0: 2.0})
         self.assertEqual(self.counts(HOURS), {0.0: 61.0})
 
-    def test_late_after_the_end(self) -> None:
-        """A sample that comes when its hour has expired does not take the place of that in minutes; it is told."""
-        self.service()
-        self.write(*[self.row(minute * 60, 1.0) for minute in range(60)])
-        expected = {minute * 60.0: 1.0 for minute in range(60)}
-        for seconds in range(0, HOUR + RAW.retention + 1, HOUR):
-            self.at(seconds)
-        self.at(HOUR + RAW.retention + 1)
-        self.write(self.row(HOUR - 0.5, 2.0))
-        with logged() as log:
-            for wait in range(1, 4):
-                self.at(HOUR + RAW.retention + 1 + wait * (LATE + POLL))
-        self.assertEqual(self.counts(MINUTES), expected)
-        (warning,) = log.warnings
-        self.assertIn(f"too late to be rolled up: {keys.window(self.name(RAW))}", warning)
-
     def test_too_late(self) -> None:
         """What is stored when the samples of its hour have ended does not take their place in the aggregates."""
         self.service()
@@ -235,6 +219,7 @@ class TimesTests(SealingCase):
         self.assertEqual(self.counts(HOURS), {0.0: 60.0, HOUR: 1.0})
         (line,) = log.warnings
         self.assertIn(keys.window(self.name(RAW)), line)
+        self.at(ended + 3 * LATE + 70)
         self.assertNotIn("raw:0", self.there())
 
     def test_departed(self) -> None:
