@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from perfmon.core.globs import Pattern, pattern
 from perfmon.core.numbering import Numbering
 from perfmon.core.query import MAX_POINTS, BadQuery, Plan, Query, newest
+from perfmon.core.series import Piece
 from perfmon.core.tiers import MS
 from perfmon.core.units import unit_of
 from perfmon.services.turns import Turns
@@ -20,6 +21,9 @@ from perfmon.storage.store import HostRecord, Store
 Latest = dict[str, tuple[int, float]]  # metric -> (ms since the epoch, value)
 
 HOUR = 3600.0  # s
+
+# Samples of series that are worked out together: some milliseconds.
+_TOGETHER = 50_000
 
 # Hosts whose latest values were read from the store and are kept: departed ones do not change.
 _KEPT = 10_000
@@ -59,37 +63,17 @@ class Queries:
     async def query(self, query: Query) -> dict[str, Any]:
         """The series that `query` asks for. Raises `BadQuery` where there would be too many points."""
         wanted = pattern(query.metric)
-        series = []
-        total = 0
         now = self._wall()
         plan = Plan.of(query, self._history.tiers, now)
+        answer = _Answer(plan)
         turns = Turns(self._clock)
-        times_ms = np.zeros(0, np.int64)
-        times: NDArray[Any] = times_ms
         async for host, found in self._history.read(await self._names(pattern(query.host)), wanted, plan, now):
             for metric in sorted(found):
-                points = plan.points(found[metric])
-                if not len(points.values) or (plan.step and np.isnan(points.values).all()):
-                    continue
-                total += len(points.values)
-                if total > MAX_POINTS:
-                    raise BadQuery(
-                        f"more than {MAX_POINTS:,} points: ask for fewer series, a shorter range or a larger step"
-                    )
-                if times_ms is not points.times_ms:  # of many series they are the same
-                    times_ms, times = points.times_ms, _seconds(points.times_ms)
-                series.append(
-                    {
-                        "host": host,
-                        "metric": metric,
-                        "unit": unit_of(metric),
-                        "times": times,
-                        "values": points.values,
-                    }
-                )
+                answer.add(host, metric, found[metric])
             # a question about a fleet must not hold up its samples
             await turns.breathe()
-        return {"from": query.start, "until": query.stop, "step": plan.step, "series": series}
+        answer.finish()
+        return {"from": query.start, "until": query.stop, "step": plan.step, "series": answer.series}
 
     async def _names(self, host: Pattern) -> list[str]:
         """Hosts that may have samples, those that were stored a moment ago included."""
@@ -118,6 +102,49 @@ class Queries:
             if len(self._read) > _KEPT:
                 del self._read[next(iter(self._read))]
         return latest
+
+
+class _Answer:
+    """The series of an answer, which are worked out some at a time. Raises `BadQuery` for too many points."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.series: list[dict[str, Any]] = []
+        self._plan = plan
+        self._waiting: list[tuple[str, str, list[Piece]]] = []
+        self._size = 0  # of what waits
+        self._total = 0  # points
+        self._times_ms = np.zeros(0, np.int64)
+        self._times: NDArray[Any] = self._times_ms
+
+    def add(self, host: str, metric: str, pieces: list[Piece]) -> None:
+        self._waiting.append((host, metric, pieces))
+        self._size += sum(len(piece.times) for piece in pieces)
+        if self._size >= _TOGETHER:
+            self.finish()
+
+    def finish(self) -> None:
+        """Works out what waits."""
+        waiting, self._waiting, self._size = self._waiting, [], 0
+        found = self._plan.points_of([pieces for _, _, pieces in waiting])
+        for (host, metric, _), points in zip(waiting, found, strict=True):
+            if not len(points.values) or (self._plan.step and np.isnan(points.values).all()):
+                continue
+            self._total += len(points.values)
+            if self._total > MAX_POINTS:
+                raise BadQuery(
+                    f"more than {MAX_POINTS:,} points: ask for fewer series, a shorter range or a larger step"
+                )
+            if self._times_ms is not points.times_ms:  # of many series they are the same
+                self._times_ms, self._times = points.times_ms, _seconds(points.times_ms)
+            self.series.append(
+                {
+                    "host": host,
+                    "metric": metric,
+                    "unit": unit_of(metric),
+                    "times": self._times,
+                    "values": points.values,
+                }
+            )
 
 
 def _seconds(times_ms: NDArray[np.int64]) -> NDArray[Any]:

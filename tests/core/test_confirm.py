@@ -213,7 +213,7 @@ class TakenTests(SynchronousTestCase):
         for name, head in store.taken:
             self.assertTrue(read_head(head, name.window, str(name))["a"].times.tolist())
 
-    @settings(max_examples=100)
+    @settings(max_examples=60)
     @given(
         st.lists(
             st.tuples(commits([1, 2, 3]), st.lists(st.integers(0, 15), min_size=4, max_size=4)), min_size=1, max_size=6

@@ -68,10 +68,11 @@ class RunsTests(SynchronousTestCase):
             seen += table.metrics
         self.assertEqual(sorted(seen), sorted(meant(frames)))
 
-    @given(runs() | logs(), st.sampled_from([1, 16, 33, 100]))
-    def test_portions(self, frames: list[Frame], portion: int) -> None:
+    @given(runs() | logs(), st.sampled_from([1, 16, 33, 100]), st.sampled_from([1, 2, 3, 10]))
+    def test_portions(self, frames: list[Frame], portion: int, most: int) -> None:
         """However much is read in one piece of work, it is the same."""
         self.patch(head_reader, "_PORTION", portion)
+        self.patch(head_reader, "_VALUES", most)
         self.assertEqual(as_series(read_head(head_of(frames), WINDOW, WHERE)), meant(frames))
 
     def test_turns(self) -> None:
@@ -82,6 +83,17 @@ class RunsTests(SynchronousTestCase):
             found = list(read_tables(head_of(frames), WINDOW, WHERE))
             self.assertGreaterEqual(found.count(None), rests)
             self.assertLess(found.count(None), rests + 3)
+
+    def test_turns_of_rows(self) -> None:
+        """A table of many values is made bit by bit, with rests."""
+        names = [f"m{column}" for column in range(100)]
+        frames: list[Frame] = [Names(1, 0, names), *(Rows(1, 0, 100, [(at, [1.0] * 100)]) for at in range(10))]
+        for most, tables in ((1000, 1), (999, 2), (250, 4), (10, 100), (1, 100)):
+            self.patch(head_reader, "_VALUES", most)
+            found = list(read_tables(head_of(frames), WINDOW, WHERE))
+            self.assertEqual(sum(each is not None for each in found), tables)
+            self.assertGreaterEqual(found.count(None), tables - 1)
+            self.assertEqual([metric for each in found if each is not None for metric in each.metrics], names)
 
     def test_one_table(self) -> None:
         """What an agent sent in an hour is one table; a metric that was absent at times has its own, smaller one."""

@@ -305,3 +305,33 @@ class TiersTests(SynchronousTestCase):
             np.testing.assert_allclose(found.values, [59 / 3540] + [59 / 3600] * 4, rtol=1e-12)
             day = answer(pieces, 0.0, 5 * 3600.0, 5 * 3600.0, "rate")
             np.testing.assert_allclose(day.values, [5 * 59 / (300 * 60 - 60)], rtol=1e-12)
+
+
+class TogetherTests(SynchronousTestCase):
+    @settings(max_examples=100)
+    @given(
+        st.lists(
+            st.tuples(gauges(), st.lists(st.integers(0, 2), min_size=20, max_size=20) | st.just([0] * 20)), max_size=6
+        ),
+        st.sampled_from(AGGS),
+        st.sampled_from([None, FINE, COARSE, 1700]),
+        st.tuples(st.integers(0, 20_000), st.integers(1, 20_000)),
+    )
+    def test_any(
+        self,
+        series: list[tuple[Samples, list[int]]],
+        agg: str,
+        step_ms: int | None,
+        span: tuple[int, int],
+    ) -> None:
+        """Several series, of samples, aggregates or both, are answered together as each is by itself."""
+        if step_ms is None and agg in PERCENTILES:
+            return
+        plan = asked(span[0], span[0] + span[1], step_ms, agg)
+        pieces = [stitched(samples, kinds, plan) for samples, kinds in series]
+        together = plan.points_of(pieces)
+        self.assertEqual(len(together), len(pieces))
+        for found, one in zip(together, pieces, strict=True):
+            expected = plan.points(one)
+            np.testing.assert_array_equal(found.times_ms, expected.times_ms)
+            np.testing.assert_array_equal(found.values, expected.values)
