@@ -25,7 +25,7 @@ from tests.valkey import StoreCase
 NOW = float(int(time.time()))  # the server's own clock decides when a key expires
 HOUR = RAW.window
 START = RAW.window_of(int(NOW) * 1000) - 3 * HOUR
-BEGIN = MINUTES.window_of(int(NOW) * 1000) - MINUTES.window  # of a window of minutes that is over
+BEGIN = MINUTES.fed_until(NOW) - MINUTES.window  # of a window of minutes that may have been rolled up
 PARTS = MINUTES.window // HOUR
 
 Samples = dict[str, list[tuple[float, float]]]
