@@ -47,7 +47,6 @@ class StoreProtocol(txredisapi.RedisProtocol):
 
     def __init__(self) -> None:
         super().__init__(charset=None, convertNumbers=False, replyTimeout=REPLY_TIMEOUT)
-
         self._unheard: deque[int] = deque()  # replies to be dropped before that of each command under way
 
     def _build_command(self, *args: Any, **kwargs: Any) -> bytes:
