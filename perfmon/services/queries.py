@@ -111,14 +111,15 @@ class _Answer:
         self.series: list[dict[str, Any]] = []
         self._plan = plan
         self._waiting: list[tuple[str, str, list[Piece]]] = []
-        self._size = 0  # of what waits
+        self._size = 0  # of what waits: its samples, or the points that it becomes, whichever are more
+        self._steps = round((plan.stop - plan.start) / plan.step) if plan.step else 0
         self._total = 0  # points
         self._times_ms = np.zeros(0, np.int64)
         self._times: NDArray[Any] = self._times_ms
 
     def add(self, host: str, metric: str, pieces: list[Piece]) -> None:
         self._waiting.append((host, metric, pieces))
-        self._size += sum(len(piece.times) for piece in pieces)
+        self._size += max(self._steps, sum(len(piece.times) for piece in pieces))
         if self._size >= _TOGETHER:
             self.finish()
 

@@ -335,3 +335,11 @@ class TogetherTests(SynchronousTestCase):
             expected = plan.points(one)
             np.testing.assert_array_equal(found.times_ms, expected.times_ms)
             np.testing.assert_array_equal(found.values, expected.values)
+
+    def test_samples(self) -> None:
+        """Series of samples do not mix, for any aggregate: what one counted is no part of what the next one did."""
+        series = [column([(at * 700 + 1000 * first, float(at * first)) for at in range(20)]) for first in range(4)]
+        for agg in AGGS:
+            plan = asked(1000, 12_000, 1000, agg)
+            for found, one in zip(plan.points_of([[one] for one in series]), series, strict=True):
+                np.testing.assert_array_equal(found.values, plan.points([one]).values, err_msg=agg)
