@@ -4,10 +4,15 @@ import struct
 import time
 from typing import Any
 
+import numpy as np
+from twisted.trial.unittest import SynchronousTestCase
+
+from perfmon.core.columns import Column
 from perfmon.core.numbering import Row
 from perfmon.core.presence import State
-from perfmon.core.query import BadQuery, Query
+from perfmon.core.query import BadQuery, Plan, Query
 from perfmon.core.series import Stored
+from perfmon.core.tiers import TIERS
 from perfmon.services import queries as queries_module
 from perfmon.services.ingest import Ingest
 from perfmon.services.queries import Queries
@@ -277,3 +282,16 @@ class HostsTests(QueriesCase):
         await self.begin()
         self.assertEqual(len(await self.queries.hosts("*", "*")), 5)
         self.assertEqual(list(self.queries._read), ["web2", "web3", "web4"])
+
+
+class AnswerTests(SynchronousTestCase):
+    def test_bounded(self) -> None:
+        """However few samples series have, they are worked out, and their points counted, before they are too many."""
+        plan = Plan.of(Query("*", "*", 0.0, 30_000.0, 1.0), TIERS, 30_000.0)
+        answer = queries_module._Answer(plan)
+        sample = Column(np.array([5_000]), np.array([1.0]))
+        with self.assertRaises(BadQuery):
+            for place in range(1_000):
+                answer.add("web1", f"m{place}", [sample])
+                self.assertLessEqual(len(answer._waiting) * 30_000, 50_000)
+        self.assertEqual(len(answer.series), 1_000_000 // 30_000)
