@@ -32,6 +32,12 @@ _PATIENCE = 20.0  # s
 
 _POLL = 0.05  # s between two looks at a condition: looking costs the core that is measured
 
+
+def _pause() -> None:
+    """Between two looks at a process that has no other way to say that it is ready."""
+    time.sleep(_POLL)
+
+
 Status = dict[str, dict[str, Any]]
 _T = TypeVar("_T")
 
@@ -194,7 +200,7 @@ class Valkey:
                 self._client = None
                 if self.process.poll() is not None:
                     raise NotStartedError(self._log.read_text()) from None
-                time.sleep(_POLL)
+                _pause()
 
     def __call__(self, *command: bytes | str | int | float) -> Any:
         """The reply to one command."""
@@ -227,7 +233,7 @@ class Valkey:
             found = self.information("persistence")
             if not any(int(found[f"{job}_in_progress"]) for job in ("aof_rewrite", "rdb_bgsave")):
                 return
-            time.sleep(_POLL)
+            _pause()
 
     def stop(self) -> None:
         if self._client is not None:
@@ -251,7 +257,7 @@ class Collector:
             self.port = self._port("senders on")
             self.http_port = self._port("page and API on")
             self.await_status(lambda status: status["store"]["problem"] is None)
-        except BaseException:
+        except BaseException:  # Ctrl-C too must leave no process behind
             self.stop()
             raise
 
@@ -262,7 +268,7 @@ class Collector:
                     return int(line.rstrip("/").rpartition(":")[2])
             if self.process.poll() is not None:
                 raise SystemExit(self.log.read_text())
-            time.sleep(_POLL)
+            _pause()
 
     def status(self) -> Status:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/status", timeout=600) as answer:
@@ -271,7 +277,7 @@ class Collector:
 
     def await_status(self, condition: Callable[[Status], bool]) -> None:
         while not condition(self.status()):
-            time.sleep(_POLL)
+            _pause()
 
     def cpu(self) -> float:
         """Seconds of CPU that the collector and its embedded store have used."""

@@ -109,7 +109,7 @@ def questions(filled: Filled) -> Iterator[Question]:
             2,
             f"{len(first.metrics)} series of a host, samples of the {what}",
             query(first.name, "*", start, stop),
-            lambda start=start, stop=stop: raw(start, stop),  # type: ignore[misc]
+            lambda start=start, stop=stop: raw(start, stop),  # type: ignore[misc]  # mypy infers no lambda with defaults
             8.0,
         )
     for what, start, stop in (("last full hour", last_hour, last_hour + HOUR), ("last 60 minutes", now - HOUR, now)):
@@ -117,7 +117,7 @@ def questions(filled: Filled) -> Iterator[Question]:
             3,
             f"1 metric of {len(filled.hosts):,} hosts, {what} by minute",
             query("*", METRIC, start, stop, "60s"),
-            lambda start=start, stop=stop: fleet(start, stop),  # type: ignore[misc]
+            lambda start=start, stop=stop: fleet(start, stop),  # type: ignore[misc]  # mypy infers no lambda with defaults
             150.0,
         )
     for days, step, name in ((MINUTES_KEPT, HOUR, "hour"), (HOURS_KEPT, DAY, "day")):
@@ -125,7 +125,7 @@ def questions(filled: Filled) -> Iterator[Question]:
             4,
             f"1 series, {days} d by {name}",
             query(first.name, METRIC, now - days * DAY, now, f"{step}s"),
-            lambda days=days, step=step: by(step, now - days * DAY, now),  # type: ignore[misc]
+            lambda days=days, step=step: by(step, now - days * DAY, now),  # type: ignore[misc]  # mypy infers no lambda with defaults
         )
 
 

@@ -31,6 +31,7 @@ from perfmon.storage import keys
 from perfmon.storage.windows import REVISION_FIELD
 from perfmon.web.api import Backend, JsonApi
 from perfmon.web.http import Route
+from tests.core.models import done
 
 PROJECT = Path(__file__).parent.parent
 DOCS = PROJECT / "docs"
@@ -324,13 +325,7 @@ class FormatTests(SynchronousTestCase):
     def test_sealed_example(self) -> None:
         """The bytes of the sealed window on the page are those that sealing the head of the page gives."""
         head = self._dump()
-        work = sealed(Sealed(1795352400, {}, "lab1"), head)
-        while True:
-            try:
-                next(work)
-            except StopIteration as done:
-                fields = done.value
-                break
+        fields = done(sealed(Sealed(1795352400, {}, "lab1"), head))
         explained = list(rows(section(self.PAGE, "A sealed window", "The same example")))
         self.assertEqual(bytes.fromhex("".join(cells[1].strip("`") for cells in explained)), fields["room.temperature"])
         at = 0

@@ -28,6 +28,9 @@ _RUN = np.dtype([("start", "<u4"), ("step", "<u4"), ("count", "<u4")])
 # Above so many runs the times are not regular, and pcodec does better.
 _MAX_RUNS = 8
 
+# A few bytes may claim any length. No window has so many samples, and pcodec's own chunks end here too.
+_MOST = 1 << 24
+
 # What pcodec makes of so few bytes is longer than they are.
 _FEW = 128  # bytes
 
@@ -95,7 +98,7 @@ def unpack(data: bytes, dtype: type[Number]) -> NDArray[Number]:
             array = _regular(data)
         elif kind == b"C":
             _, count = _CONSTANT.unpack_from(data)
-            array = np.full(count, np.frombuffer(data, kept, 1, _CONSTANT.size)[0], kept)
+            array = np.full(_believable(count), np.frombuffer(data, kept, 1, _CONSTANT.size)[0], kept)
         elif kind == b"P":
             array = np.frombuffer(data, kept, offset=1)
         else:
@@ -127,7 +130,6 @@ def _runs(array: NDArray[np.uint32]) -> NDArray[Any] | None:
             return None
         step = int(steps[at]) if at < len(steps) else 0
         end = next((change for change in changes if change > at), len(steps))  # the last element of the run
-        end = max(end, at)
         runs.append((int(array[at]), step, end - at + 1))
         at = end + 1
     return np.array(runs, _RUN)
@@ -138,10 +140,17 @@ def _regular(data: bytes) -> NDArray[np.uint32]:
     """The array of runs. The same few stand in nearly every window."""
     if (len(data) - 1) % _RUN.itemsize:
         raise BadArray(f"runs of {len(data) - 1} bytes")
+    runs = np.frombuffer(data, _RUN, offset=1)
+    _believable(int(runs["count"].sum(dtype=np.int64)))
     parts = [
-        np.arange(count, dtype=np.uint32) * np.uint32(step) + np.uint32(start)
-        for start, step, count in np.frombuffer(data, _RUN, offset=1).tolist()
+        np.arange(count, dtype=np.uint32) * np.uint32(step) + np.uint32(start) for start, step, count in runs.tolist()
     ]
     array = np.concatenate(parts) if parts else np.zeros(0, np.uint32)
     array.flags.writeable = False
     return array
+
+
+def _believable(count: int) -> int:
+    if count > _MOST:
+        raise BadArray(f"{count:,} values are more than any window has")
+    return count

@@ -21,7 +21,6 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +50,6 @@ _SLICE = 500
 
 # Times in fewer bytes are not worth a place of their own.
 _MIN_SHARED = 32
-
-Result = TypeVar("Result")
 
 Moments = NDArray[np.int64]  # ms since the epoch
 
@@ -115,7 +112,7 @@ class Block:
 
 
 def read_samples(chunk: bytes) -> list[Block]:
-    """The blocks of a chunk of samples, in the order they were written."""
+    """The blocks of a chunk of samples, at least one, in the order they were written."""
     found = []
     for kind, start, end in blocks(chunk):
         if kind == SAMPLES:
@@ -126,6 +123,8 @@ def read_samples(chunk: bytes) -> list[Block]:
         else:
             raise FormatError(f"a block of kind {kind} among samples")
         found.append(Block(times, array_in(values, np.float64)))
+    if not found:
+        raise FormatError("a chunk without a block")
     return found
 
 
@@ -227,12 +226,8 @@ class Sealer:
             self._latest = times, encoded
         return self._latest[1]
 
-    def fields(self) -> dict[str, bytes]:
-        """The fields of the hash."""
-        return finished(self.work())
-
     def work(self) -> Generator[None, None, dict[str, bytes]]:
-        """The same, with a yield after some hundreds of them."""
+        """Returns the fields of the hash, with a yield after some hundreds of them."""
         uses = Counter(times for times, _ in self._entries.values())
         kinds: dict[bytes, tuple[int, bytes]] = {}  # by times: kind of the block, and how its body begins
         shared = []
@@ -251,16 +246,6 @@ class Sealer:
         if shared:
             found[TIMES_FIELD] = b"".join(shared)
         return found | tagged_field(self._entries)
-
-
-def finished(work: Generator[None, None, Result]) -> Result:
-    """What `work` returns, done at once."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as done:
-            result: Result = done.value
-            return result
 
 
 def tagged_field(metrics: Iterable[str]) -> dict[str, bytes]:

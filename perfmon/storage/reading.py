@@ -4,8 +4,8 @@ What a coarser tier has (`;fed`) is read from it, the rest from the next one. Wh
 from the time, so these are asked for at once: nearly always one transaction is all there is. Others follow where a
 window is missing that should be there, or where a bare name has tags.
 
-A transaction of plain commands costs the store a tenth of a script that does the same: a call from a script takes 5 us,
-a command about one.
+A transaction of plain commands costs the store less than half of a script that does the same: a call from a script
+takes some 5 us, a command about one.
 """
 
 from collections.abc import Iterator, Sequence

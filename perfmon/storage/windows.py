@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from perfmon.core.series import Stored
-from perfmon.core.tiers import MS, Tier, WindowName
+from perfmon.core.tiers import DAY, MS, Tier, WindowName
 from perfmon.storage import keys, scripts
 from perfmon.storage.connection import Connection
 from perfmon.storage.reading import Reading
@@ -15,8 +15,7 @@ from perfmon.storage.reading import Reading
 MAX_HOSTS = 100
 
 # The sets of open windows are renewed with every window that is added; what is in them does not last as long.
-OPEN_TTL = 400 * 86_400  # s
-
+OPEN_TTL = 400 * DAY  # s
 
 # Who has just seen that a window is not rolled up yet reads it within this time.
 _AFTERLIFE = 60  # s

@@ -1,8 +1,9 @@
 """What tests of `core` share: samples as lists, and what is made of them one by one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from itertools import pairwise
 from math import fsum, inf
+from typing import TypeVar
 
 import numpy as np
 from hypothesis import strategies as st
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 from perfmon.core.columns import Column
 from perfmon.core.query import Points
 from perfmon.core.rollups import Rollup
+
+_Result = TypeVar("_Result")
 
 Samples = list[tuple[int, float]]
 """(ms since the epoch, value), times ascending."""
@@ -28,6 +31,22 @@ def pairs(found: Column | Points) -> list[tuple[float, float]]:
 def added(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> dict[str, bytes]:
     """The fields of a window as the store adds to them."""
     return {name: old.get(name, b"") + new.get(name, b"") for name in {**old, **new}}
+
+
+def driven(work: Generator[None, None, _Result]) -> tuple[_Result, int]:
+    """What `work` returns, and after how many steps."""
+    steps = 0
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            return done.value, steps
+        steps += 1
+
+
+def done(work: Generator[None, None, _Result]) -> _Result:
+    """What `work` returns."""
+    return driven(work)[0]
 
 
 def rises(samples: Samples) -> list[tuple[int, int, float]]:

@@ -250,6 +250,12 @@ class BadArrayTests(SynchronousTestCase):
             if (cut - 1) % 8:
                 self.assert_bad(plain[:cut], np.float64)
 
+    def test_too_many(self) -> None:
+        """A few damaged bytes cannot ask for gigabytes."""
+        self.assert_bad(b"C" + struct.pack("<Id", 0xFFFFFFFF, 1.0), np.float64, "4,294,967,295 values")
+        self.assert_bad(b"R" + struct.pack("<6I", 0, 1, 0xFFFFFFFF, 5, 0, 1), np.uint32, "4,294,967,296 values")
+        self.assertEqual(len(unpack(b"C" + struct.pack("<Id", 1 << 24, 1.0), np.float64)), 1 << 24)
+
     def test_another_type(self) -> None:
         """Whole numbers where values belong are told, and the other way round."""
         irregular = [1, 5, 2, 9, 17, 3, 4, 8, 11] * 9

@@ -18,7 +18,7 @@ from perfmon.core.rollups import Rollup
 from perfmon.core.sealed import FED_FIELD, Sealed, moved, rolled_up, sealed
 from perfmon.core.series import Piece, Stored, series_in
 from perfmon.core.tiers import Tier
-from tests.core.models import Samples, added, pairs, stepped
+from tests.core.models import Samples, added, done, pairs, stepped
 from tests.core.windows import (
     HOURS,
     KEY,
@@ -26,7 +26,6 @@ from tests.core.windows import (
     RAW,
     START,
     Written,
-    done,
     head_of,
     in_window,
     meant,

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from perfmon.core.chunks import TIMES_FIELD, Times, read_samples
 from perfmon.core.columns import Column, merged
 from perfmon.core.frames import RECORD, head_frame, names_frame, samples_frame
-from perfmon.core.sealed import Fields, Sealed, Work, sealed
+from perfmon.core.sealed import Fields, Sealed, sealed
 from perfmon.core.tiers import Tier
-from tests.core.models import Samples, pairs
+from tests.core.models import Samples, done, pairs
 
 # Small ones, whose windows and steps fit into each other as those of the real tiers do.
 RAW = Tier("raw", window=60, retention=1000)
@@ -27,16 +27,6 @@ Written = list[tuple[str, int, float]]
 
 Model = dict[str, dict[int, float]]
 """metric -> ms since the epoch -> value."""
-
-
-def done(work: Work) -> dict[str, bytes]:
-    """What `work` returns."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            fields: dict[str, bytes] = end.value
-            return fields
 
 
 def head_of(written: Written) -> bytes:

@@ -10,12 +10,13 @@ from twisted.internet.task import Clock
 
 from perfmon.core.heads import encode
 from perfmon.core.numbering import Numbering, Row
-from perfmon.core.sealed import Sealed, Work, rolled_up, sealed
+from perfmon.core.sealed import Sealed, rolled_up, sealed
 from perfmon.core.tiers import DAY, GRACE, HOURS, LATE, MINUTES, RAW, ROLL_GRACE, STAGE, Tier
 from perfmon.services.sealing import LEASE, POLL, Sealing
 from perfmon.services.turns import SLICE
 from perfmon.storage import keys
 from perfmon.storage.store import Store, StoreUnavailable
+from tests.core.models import driven
 from tests.logs import logged
 from tests.programs import STORE_SERVERS
 from tests.services.simulated import Link, done
@@ -316,11 +317,11 @@ class TurnsTests(SealingCase):
         metrics = [f"m{number}" for number in range(500)]
         log, first = Numbering(lambda: 1).schema("web1", metrics)
         (write,) = encode([], [Row(log, first, 0, np.arange(500, dtype="<f8").tobytes())], 0.0)
-        fields, steps = _counted(sealed(Sealed(0, {}, "raw"), write.data))
+        fields, steps = driven(sealed(Sealed(0, {}, "raw"), write.data))
         self.assertGreaterEqual(steps, 500)
-        fields, steps = _counted(rolled_up(Sealed(0, {}, "1m"), [Sealed(0, fields, "raw")], MINUTES, RAW))
+        fields, steps = driven(rolled_up(Sealed(0, {}, "1m"), [Sealed(0, fields, "raw")], MINUTES, RAW))
         self.assertGreaterEqual(steps, 500)
-        _, steps = _counted(rolled_up(Sealed(0, {}, "1h"), [Sealed(0, fields, "1m")], HOURS, MINUTES))
+        _, steps = driven(rolled_up(Sealed(0, {}, "1h"), [Sealed(0, fields, "1m")], HOURS, MINUTES))
         self.assertGreaterEqual(steps, 500)
 
     def test_stopped_between_slices(self) -> None:
@@ -339,18 +340,6 @@ class TurnsTests(SealingCase):
         self.sim.seal()
         self.assertEqual(self.sim.client("KEYS", "*:sealing"), [])
         self.check()
-
-
-def _counted(work: Work) -> tuple[dict[str, bytes], int]:
-    """What `work` makes, and in how many steps."""
-    steps = 0
-    try:
-        while True:
-            next(work)
-            steps += 1
-    except StopIteration as finished:
-        fields: dict[str, bytes] = finished.value
-        return fields, steps
 
 
 class RedisTogetherTests(TogetherTests):

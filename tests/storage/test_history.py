@@ -11,7 +11,7 @@ from perfmon.core.globs import pattern
 from perfmon.core.heads import HeadWrite
 from perfmon.core.query import Plan, Query, newest
 from perfmon.core.rollups import FIELDS, Rollup
-from perfmon.core.sealed import Sealed, Work, moved, rolled_up, sealed
+from perfmon.core.sealed import Sealed, moved, rolled_up, sealed
 from perfmon.core.series import Stored
 from perfmon.core.tiers import MINUTES, RAW, TIERS, WindowName
 from perfmon.storage import history as history_module
@@ -19,6 +19,7 @@ from perfmon.storage import keys
 from perfmon.storage.history import History
 from perfmon.storage.store import Store, StoreUnavailable
 from perfmon.storage.windows import MAX_HOSTS
+from tests.core.models import done
 from tests.storage.samples import Writer, as_samples, head_write, stored
 from tests.valkey import StoreCase
 
@@ -42,23 +43,13 @@ def head(writer: int, *rounds: tuple[int, float], metric: str = "cpu") -> bytes:
     return names_frame(writer, 0, [metric]) + rows_frame(writer, 0, 1, [offset for offset, _ in rounds], values)
 
 
-def made(work: Work) -> dict[str, bytes]:
-    """The result of `work`."""
-    try:
-        while True:
-            next(work)
-    except StopIteration as done:
-        fields: dict[str, bytes] = done.value
-        return fields
-
-
 def chunks(window: int, samples: Mapping[str, Mapping[float, float]], stage: bool = False) -> dict[str, bytes]:
     """The fields of a sealed window, or one `stage` of it: values of each metric by the time in s after its start."""
     log = b""
     for writer, (metric, values) in enumerate(samples.items()):
         if values:
             log += head(writer, *[(round(time * 1000), value) for time, value in values.items()], metric=metric)
-    return made(moved(log, window, "a head") if stage else sealed(Sealed(window, {}, "a window"), log))
+    return done(moved(log, window, "a head") if stage else sealed(Sealed(window, {}, "a window"), log))
 
 
 class HistoryCase(StoreCase):
@@ -80,7 +71,7 @@ class HistoryCase(StoreCase):
                 for metric, values in samples.items()
             }
             parts.append(Sealed(BEGIN + low, chunks(BEGIN + low, of_hour), "raw"))
-        self.seal("1m", BEGIN, made(rolled_up(Sealed(BEGIN, {}, "1m"), parts, MINUTES, RAW)))
+        self.seal("1m", BEGIN, done(rolled_up(Sealed(BEGIN, {}, "1m"), parts, MINUTES, RAW)))
 
 
 class RawTests(HistoryCase):
