@@ -25,7 +25,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from perfmon.core.arrays import BadArray, Number, pack, pack_plain, unpack
+from perfmon.core.arrays import BadArray, Number, pack, pack_plain, pack_rows, unpack
 from perfmon.core.columns import Column, merged
 from perfmon.core.frames import FormatError
 from perfmon.core.head_reader import Table
@@ -47,6 +47,9 @@ _ID = 8  # bytes: no two times of a window have the same by chance
 
 # Blocks made between two yields: about a millisecond.
 _SLICE = 500
+
+# Values that are packed together: about a millisecond.
+_TOGETHER = 8192
 
 # Times in fewer bytes are not worth a place of their own.
 _MIN_SHARED = 32
@@ -202,10 +205,23 @@ class Sealer:
         self._entries: dict[str, tuple[bytes, bytes]] = {}  # metric -> times and values, encoded
         self._encoded: dict[bytes, bytes] = {}  # times as they are -> encoded
         self._latest: tuple[Moments, bytes] | None = None  # times, encoded: of most metrics they are the same array
+        self._waiting: dict[str, Column] = {}  # to be packed together, for they have the same times
 
     def add(self, metric: str, column: Column) -> None:
         """`column`, which is not empty, is all that the window has of `metric`."""
-        self._entries[metric] = self._times(column.times), pack(column.values)
+        if self._waiting:
+            times = next(iter(self._waiting.values())).times
+            if column.times is not times or len(times) * len(self._waiting) >= _TOGETHER:
+                self._pack_waiting()
+        self._waiting[metric] = column
+
+    def _pack_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        if waiting:
+            columns = list(waiting.values())
+            times = self._times(columns[0].times)
+            packed = pack_rows(np.stack([column.values for column in columns]))
+            self._entries |= {metric: (times, values) for metric, values in zip(waiting, packed, strict=True)}
 
     def add_plain(self, table: Table) -> None:
         """What there is of some metrics, not compressed, for it is soon replaced: this costs a tenth."""
@@ -228,6 +244,7 @@ class Sealer:
 
     def work(self) -> Generator[None, None, dict[str, bytes]]:
         """Returns the fields of the hash, with a yield after some hundreds of them."""
+        self._pack_waiting()
         uses = Counter(times for times, _ in self._entries.values())
         kinds: dict[bytes, tuple[int, bytes]] = {}  # by times: kind of the block, and how its body begins
         shared = []

@@ -25,7 +25,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from perfmon.core.arrays import pack
+from perfmon.core.arrays import pack, pack_rows
 from perfmon.core.chunks import AGGREGATES, array_in, arrays_in, block, blocks, with_length
 from perfmon.core.columns import Column
 from perfmon.core.frames import FormatError
@@ -262,18 +262,18 @@ def increases(rollup: Rollup) -> tuple[Floats, Floats]:
 def encode_rollup(rollup: Rollup, step: int, window: int) -> bytes:
     """The chunk of a whole rollup, with steps of `step` s, in the window that starts at `window` (s)."""
     columns, parts = rollup.columns, rollup.known_parts
-    lost = columns["lost"]
-    top = columns["max"]
-    counter = np.count_nonzero(lost) * _FALLS <= columns["count"].sum()
+    lost, top = columns["lost"], columns["max"]
+    floats = {"sum": columns["sum"], "max": top}
+    floats |= {name: columns[name] for name in ("min", "last") if (columns[name] != top).any()}
+    falls = np.count_nonzero(lost)
+    if falls and falls * _FALLS <= columns["count"].sum():
+        floats["lost"] = lost
+    packed = dict(zip(floats, pack_rows(np.stack(list(floats.values()))), strict=True))
+    packed["count"] = pack(columns["count"].astype(np.uint32))
+    packed["end"] = pack((columns["end"] - rollup.times).astype(np.uint32))
     arrays = (
         pack((rollup.times - window * 1000).astype(np.uint32)),
-        pack(columns["count"].astype(np.uint32)),
-        pack(columns["sum"]),
-        b"" if (columns["min"] == top).all() else pack(columns["min"]),
-        pack(top),
-        b"" if (columns["last"] == top).all() else pack(columns["last"]),
-        pack((columns["end"] - rollup.times).astype(np.uint32)),
-        pack(lost) if counter and lost.any() else b"",
+        *(packed.get(name, b"") for name in FIELDS),
         pack(parts.starts.astype(np.uint32)),
         pack(parts.values),
         pack((parts.times - rollup.times[parts.starts]).astype(np.uint32)),

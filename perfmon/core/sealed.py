@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 
 from perfmon.core.chunks import TIMES_FIELD, Joiner, Sealer, Times, read_samples, tagged_field
-from perfmon.core.columns import Column, merged
+from perfmon.core.columns import Column
 from perfmon.core.frames import FormatError
 from perfmon.core.head_reader import read_tables
 from perfmon.core.rollups import Roller, Rollup, decode_rollup, encode_rollup, joined, regrouped, split
@@ -46,16 +46,20 @@ class _Samples:
         except FormatError as problem:
             raise FormatError(f"{sealed.key} {TIMES_FIELD}: {problem}") from None
 
-    def of(self, metric: str) -> list[Column]:
-        """One column, or none."""
+    def of(self, metric: str, later: Column | None = None) -> Column | None:
+        """All of a metric, with what was written of it later; None for nothing."""
         chunk = self._sealed.fields.get(metric)
         if chunk is None:
-            return []
+            return later
         try:
             blocks = read_samples(chunk)
-            return [self._joiner.join([self._times.of(one) for one in blocks], [one.values for one in blocks])]
+            times, values = [self._times.of(one) for one in blocks], [one.values for one in blocks]
         except FormatError as problem:
             raise FormatError(f"{self._sealed.key} {metric}: {problem}") from None
+        if later is not None:
+            times.append(later.times)
+            values.append(later.values)
+        return self._joiner.join(times, values)
 
 
 def moved(head: bytes, window: int, where: str) -> Work:
@@ -79,10 +83,9 @@ def sealed(old: Sealed, head: bytes | None) -> Work:
     before = _Samples(old)
     sealer = Sealer(old.window)
     for metric in dict.fromkeys([*old.metrics(), *added]):
-        columns = before.of(metric)
-        if metric in added:
-            columns.append(added[metric])
-        sealer.add(metric, merged(columns))
+        column = before.of(metric, added.get(metric))
+        if column is not None:
+            sealer.add(metric, column)
         yield
     return (yield from sealer.work())
 
@@ -147,7 +150,7 @@ class _RawParts:
 
     def of(self, metric: str) -> list[Rollup]:
         """One rollup, or none."""
-        columns = [column for part in self._parts for column in part.of(metric)]
+        columns = [column for part in self._parts if (column := part.of(metric)) is not None]
         if not columns:
             return []
         column = self._joiner.join([one.times for one in columns], [one.values for one in columns])

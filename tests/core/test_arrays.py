@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pcodec import ChunkConfig, standalone
 from twisted.trial.unittest import SynchronousTestCase
 
-from perfmon.core.arrays import BadArray, pack, pack_plain, unpack
+from perfmon.core.arrays import BadArray, pack, pack_plain, pack_rows, unpack
 from perfmon.core.frames import RECORD
 
 TOP = 2**32 - 1
@@ -158,8 +158,9 @@ class EncodingTests(SynchronousTestCase):
             (f64(*[5.5] * 1000), b"C", 13),
             (f64(*[0.0] * 1000), b"C", 13),
             (f64(inf, inf), b"C", 13),
-            (f64(*[-0.0] * 99), b"Z", 60),  # a constant 0 would lose the sign
-            (f64(*[0.0] * 99, -0.0), b"Z", 150),
+            (f64(*[-0.0] * 99), b"C", 13),
+            (f64(*[0.0] * 99, -0.0), b"Z", 150),  # a constant would lose the sign
+            (f64(nan, nan), b"C", 13),
             (f64(0.0, -0.0), b"P", 17),
             (f64(), b"P", 1),
             (f64(1.0, 2.0, 3.0, 4.0), b"P", 33),
@@ -170,6 +171,16 @@ class EncodingTests(SynchronousTestCase):
             shown = f"{array.dtype} {array[:5].tolist()}"
             self.assertEqual(packed[:1], kind, shown)
             self.assertLessEqual(len(packed), most, shown)
+
+    @given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 2**32), layouts)
+    def test_rows(self, rows: int, length: int, seed: int, layout: Any) -> None:
+        """Each row of a table is packed as it would be by itself, however the table lies in memory."""
+        random = np.random.default_rng(seed)
+        kinds = [np.zeros(length), np.full(length, 5.5), random.normal(size=length), np.arange(length) * 1e6]
+        kinds += [np.where(random.random(length) < 0.2, inf, -0.0), np.full(length, 1e308)]
+        table = np.array([kinds[random.integers(len(kinds))] for _ in range(rows)]).reshape(rows, length)
+        laid = layout(table.ravel()).reshape(rows, length)
+        self.assertEqual(pack_rows(laid), [pack(row) for row in table])
 
     def test_layout(self) -> None:
         """The bytes of constants, runs and plain values, for a sealed window outlives the perfmon that wrote it."""
