@@ -5,8 +5,9 @@ reader pays for is the columns that it wants.
 """
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -113,6 +114,14 @@ def _tables(rows: "_Rows", metrics: list[str], numbers: list[int]) -> Iterator[T
         column = tidy(rows.times, values[place])
         if len(column.times):
             yield Table((metrics[place],), column.times, column.values[np.newaxis])
+
+
+@lru_cache(maxsize=128)
+def _declared(body: bytes, wanted: Callable[[str], bool] | None) -> Mapping[int, str]:
+    """What a names frame declares, of that what is wanted. The hosts of a fleet declare much the same."""
+    (first,) = NAMES_HEADER.unpack_from(body)
+    names = body[NAMES_HEADER.size :].decode().split("\n")
+    return {number: name for number, name in enumerate(names, first) if wanted is None or wanted(name)}
 
 
 class _Rows:
@@ -228,14 +237,10 @@ class _Scan:
 
     def _declare(self, writer: int, body: bytes) -> None:
         try:
-            (first,) = NAMES_HEADER.unpack_from(body)
-            names = body[NAMES_HEADER.size :].decode().split("\n")
+            known = _declared(body, self._wanted)
         except (struct.error, UnicodeDecodeError) as problem:
             raise FormatError(f"{self._where}: a names frame of {len(body)} bytes makes no sense: {problem}") from None
-        known = self.metrics.setdefault(writer, {})
-        for number, name in enumerate(names, first):
-            if self._wanted is None or self._wanted(name):
-                known[number] = name
+        self.metrics.setdefault(writer, {}).update(known)
 
     def _add_rows(self, at: int, writer: int, length: int) -> int:
         self._gathered()
