@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from common import SERVER_CORE, end, start, versions
-from figures import Figure, Load, Watch
+from figures import Figure, Watch
 from senders import Lines
 from traffic import STEP, Traffic
 
@@ -60,8 +60,8 @@ def installed() -> bool:
     return find_spec("carbon") is not None and find_spec("whisper") is not None
 
 
-def beside_carbon(traffic: Traffic, connections: int, ours: float) -> Iterator[Figure]:
-    """Lines per second that carbon stores, and how many times as many are `ours`."""
+def beside_carbon(traffic: Traffic, connections: int, ours: Figure) -> Iterator[Figure]:
+    """Lines per second that carbon stores, and how many times as many perfmon does."""
     assert traffic.moments[1] - traffic.moments[0] == STEP, "more rounds than whisper's steps of ten seconds hold"
     streams = traffic.graphite(range(len(traffic.moments)), connections)
     with tempfile.TemporaryDirectory(prefix="pm-") as name:
@@ -71,18 +71,19 @@ def beside_carbon(traffic: Traffic, connections: int, ours: float) -> Iterator[F
             watch, started = Watch([pid]), time.time()
             lines.send(streams)
             received = time.time() - started
-            ended = _prove(folder / "whisper", traffic)
-            work = watch.load()
+            seconds = _prove(folder / "whisper", traffic) - started
+            load = watch.load(seconds)
             lines.close()
-    seconds = ended - started
-    yield Figure(
+    theirs = Figure(
         f"6 the same {traffic.samples:,} lines, carbon",
         f"{traffic.samples / seconds / 1e6:.3f} M/s",
-        load=Load(seconds, work.collector, 0.0, work.others, work.sender),
+        load=load,
         more=f"{seconds:.0f} s, taken from the sockets in {received:.0f} s; {versions('carbon', 'whisper')}",
         rate=traffic.samples / seconds,
     )
-    yield Figure("6 perfmon's rate by carbon's", f"{ours * seconds / traffic.samples:.1f} x")
+    yield theirs
+    by_cpu = ours.efficiency / theirs.efficiency
+    yield Figure("6 perfmon's rate by carbon's", f"{ours.rate / theirs.rate:.1f} x", more=f"{by_cpu:.1f} x by CPU time")
 
 
 @contextmanager

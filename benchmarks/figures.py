@@ -58,6 +58,11 @@ class Figure:
     more: str = ""
     rate: float = 0.0  # samples per second, where that is the figure
 
+    @property
+    def efficiency(self) -> float:
+        """Samples for each second of CPU that collector and store used; 0 where the figure is no rate."""
+        return self.rate / (self.load.collector + self.load.store) if self.load is not None else 0.0
+
 
 def header() -> str:
     return (
@@ -71,7 +76,7 @@ def row(figure: Figure) -> str:
     shares = (
         " " * 30 if load is None else f"{load.collector:9.0%} {load.store:6.0%} {load.others:6.0%} {load.sender:6.0%}"
     )
-    efficiency = f"{figure.rate / (load.collector + load.store) / 1e6:.3f}" if load is not None and figure.rate else ""
+    efficiency = f"{figure.efficiency / 1e6:.3f}" if figure.efficiency else ""
     values = f"{figure.what:<50} {figure.value:>10} {figure.target:>8} {figure.spread:>15} {efficiency:>7}"
     return f"{values} {shares}  {figure.more}".rstrip()
 

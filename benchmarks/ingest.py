@@ -108,7 +108,7 @@ def measure(options: argparse.Namespace, size: throughput.Size) -> None:
     once = replace(size, repeat=1)
     beside = "carbon" in only and installed()
     if "graphite" in only or beside:
-        ours = show(throughput.graphite(size if "graphite" in only else once))[0].rate
+        ours = show(throughput.graphite(size if "graphite" in only else once))[0]
     if only & {"samples", "latency", "stopped"}:
         most = show(throughput.samples(size if "samples" in only else once))[-1].rate
     if "series" in only:
