@@ -6,7 +6,6 @@ Imported by the others, not run by itself.
 import os
 import platform
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from typing import IO, Any, TypeVar
 import hiredis
 import orjson
 import psutil
+from store_client import StoreClient
 
 from perfmon.storage.embedded import find_server
 from perfmon.storage.store import Store
@@ -185,15 +185,13 @@ class Valkey:
         self._log = folder / "log"
         with self._log.open("wb") as log:
             self.process = start(core, command, log)
-        self._reader = hiredis.Reader()
-        self._client: socket.socket | None = None
+        self._client: StoreClient | None = None
         self._await_answer()
 
     def _await_answer(self) -> None:
         while True:
             try:
-                self._client = socket.socket(socket.AF_UNIX)
-                self._client.connect(self.socket)
+                self._client = StoreClient(self.socket)
                 self("PING")
                 return
             except (OSError, hiredis.ReplyError):  # not listening yet, or reading its files
@@ -210,17 +208,7 @@ class Valkey:
     def all(self, commands: list[tuple[bytes | str | int | float, ...]]) -> list[Any]:
         """The replies to commands that are sent at once. Raises what the server says against one."""
         assert self._client is not None
-        packed = [hiredis.pack_command(command) for command in commands]  # type: ignore[arg-type]  # its stub: one word
-        self._client.sendall(b"".join(packed))
-        replies: list[Any] = []
-        while len(replies) < len(commands):
-            if (reply := self._reader.gets()) is False:
-                self._reader.feed(self._client.recv(1 << 20))
-            elif isinstance(reply, Exception):
-                raise reply
-            else:
-                replies.append(reply)
-        return replies
+        return self._client.all(commands)
 
     def information(self, section: str) -> dict[str, str]:
         """What INFO says of a section."""
@@ -279,10 +267,15 @@ class Collector:
         while not condition(self.status()):
             _pause()
 
-    def cpu(self) -> float:
-        """Seconds of CPU that the collector and its embedded store have used."""
-        store = int((self.folder / "store" / "valkey.pid").read_text())
-        return cpu_of(self.process.pid) + cpu_of(store)
+    @property
+    def store_socket(self) -> str:
+        """Path of the embedded store's."""
+        return str(self.folder / "store" / "valkey.sock")
+
+    @property
+    def pids(self) -> tuple[int, int]:
+        """Of the collector and of its embedded store."""
+        return self.process.pid, int((self.folder / "store" / "valkey.pid").read_text())
 
     def stop(self) -> None:
         end(self.process)
