@@ -12,10 +12,10 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python import usage
 
-from perfmon.core.graphite import DEFAULT_TEMPLATES, Template
 from perfmon.core.messages import Hello
 from perfmon.core.names import checked_host
 from perfmon.core.presence import Timeouts
+from perfmon.core.templates import DEFAULT_TEMPLATES, Template
 from perfmon.core.tiers import Tier, parse_duration, parse_retention
 from perfmon.files import allow_connections
 from perfmon.host import own_name, this_host

@@ -15,8 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from perfmon import agent_tap, server_tap
 from perfmon.agent_tap import AgentConfig, endpoint_of
-from perfmon.core.graphite import DEFAULT_TEMPLATES, Template
 from perfmon.core.presence import Timeouts
+from perfmon.core.templates import DEFAULT_TEMPLATES, Template
 from perfmon.core.tiers import DAY, HOURS, MINUTES, RAW, TIERS
 from perfmon.host import own_name
 from perfmon.options import MIN_TOKEN, pairs, port

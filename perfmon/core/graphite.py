@@ -5,69 +5,26 @@ Format: graphite.readthedocs.io, "Feeding In Your Data". A time of -1 means now.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import repeat
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from perfmon.core.names import BadName, checked_host, checked_metric, join_tags, split_tags
+from perfmon.core.names import BadName
 from perfmon.core.numbering import Columns, Numbering
 from perfmon.core.reject import BAD_LINE, BAD_NAME, BAD_VALUE, FUTURE, LONG_LINE, TOO_OLD, Rejected, TimeBounds
+from perfmon.core.templates import DEFAULT_TEMPLATES, PathReader, Template
+from perfmon.core.words import Places, Text, changes, decimals
 
 MAX_LINE = 4096  # bytes; carbon's own clients stay far below, a longer one is a broken or hostile peer
 
 _NUMBER_BYTES = b"0123456789+-.eE,"  # all that JSON numbers and the commas between them consist of
 
+# Less than this is read faster line by line.
+_FEW = 2000  # bytes
 
-@dataclass(frozen=True, slots=True)
-class Template:
-    """A rule that finds the host in a path: ``servers.HOST``, ``dc.*.HOST``.
-
-    Nodes must be equal, ``*`` stands for any one node, ``HOST`` is the host; what follows is the metric.
-    """
-
-    nodes: tuple[str, ...]
-
-    @classmethod
-    def parse(cls, text: str) -> "Template":
-        """Raises ValueError with a sentence for the person who wrote `text`."""
-        nodes = tuple(text.split("."))
-        if nodes.count("HOST") != 1 or not all(nodes):
-            raise ValueError(
-                f"Graphite template {text!r}: write nodes with dots between, one of them HOST: servers.HOST"
-            )
-        return cls(nodes)
-
-    def match(self, nodes: Sequence[str]) -> tuple[str, str] | None:
-        """(host, metric) of a path's nodes, None where the rule does not apply."""
-        if len(nodes) <= len(self.nodes):
-            return None
-        if any(rule not in ("*", "HOST", node) for rule, node in zip(self.nodes, nodes, strict=False)):
-            return None
-        return nodes[self.nodes.index("HOST")], ".".join(nodes[len(self.nodes) :])
-
-
-DEFAULT_TEMPLATES = tuple(
-    Template.parse(rule) for rule in ("servers.HOST", "hosts.HOST", "collectd.HOST", "netdata.HOST", "HOST")
-)
-
-
-def split_path(path: str, templates: Sequence[Template] = DEFAULT_TEMPLATES) -> tuple[str, str]:
-    """(host, metric) that a Graphite path names: by its tag ``host``, else by the first template that matches.
-
-    Raises `BadName`.
-    """
-    name, tags = split_tags(path)
-    host = tags.pop("host", None)
-    if host is None:
-        nodes = name.split(".")
-        found = next(filter(None, (template.match(nodes) for template in templates)), None)
-        if found is None:
-            raise BadName(f"no host in path {path[:80]!r}: write HOST.METRIC, or a tag ;host=HOST")
-        host, name = found
-    return checked_host(host), checked_metric(join_tags(name, tags.items()))
+# So few times are read faster one by one.
+_FEW_TIMES = 100
 
 
 class GraphiteParser:
@@ -85,7 +42,7 @@ class GraphiteParser:
     ) -> None:
         """`numbering` gives the numbering to use now; it changes when one is full."""
         self._numbering = numbering
-        self._templates = templates
+        self._paths = PathReader(templates)
         self._max_line = max_line
         self._rest = b""
         self._skipping = False  # inside a line that is too long
@@ -108,9 +65,9 @@ class GraphiteParser:
             self._rest = b""
             self._skipping = True
         numbering = self._numbering()
-        if not lines:
-            return _columns(numbering, [], [], []), rejected
-        found = self._fast(lines, now, bounds, numbering)
+        found = None
+        if len(lines) >= _FEW:
+            found = self._fast(lines, now, bounds, numbering, rejected)
         if found is None:
             found = self._careful(lines, now, bounds, numbering, rejected)
         return found, rejected
@@ -118,33 +75,30 @@ class GraphiteParser:
     def _too_long(self, line: bytes) -> Rejected:
         return Rejected(LONG_LINE, f"a line of over {self._max_line} bytes: {_shown(line[:40])}...")
 
-    def _fast(self, lines: bytes, now: float, bounds: TimeBounds, numbering: Numbering) -> Columns | None:
-        """All of `lines` at once; None if any of them is unusual in any way."""
-        if not _three_tokens_each(lines, self._max_line):
+    def _fast(
+        self, lines: bytes, now: float, bounds: TimeBounds, numbering: Numbering, rejected: list[Rejected]
+    ) -> Columns | None:
+        """All of `lines` at once; None if any of them is unusual in any way but its path."""
+        text = Text(lines)
+        cut = _cut(text, self._max_line)
+        if cut is None:
             return None
-        tokens = lines.split()
-        paths = tokens[0::3]
-        values = _numbers(tokens[1::3])
-        times = _numbers(tokens[2::3])
+        starts, first, second, ends = cut
+        values = _numbers(text, first + 1, second)
+        times = _times(text, second + 1, ends)
         if values is None or times is None:
             return None
         times[times == -1] = now
         if not (times.min() > bounds.oldest and times.max() <= bounds.newest):
             return None
-        series = np.fromiter(map(numbering.paths.get, paths, repeat(-1)), np.int64, len(paths))
-        unknown = np.flatnonzero(series < 0)
-        for place in unknown.tolist():
-            try:
-                series[place] = self._resolve(paths[place], numbering)
-            except BadName:
-                return None
-        return Columns(numbering, series, _milliseconds(times), values)
+        series = self._series(text, starts, first, numbering, rejected)
+        return _columns(numbering, series, times, values)
 
     def _careful(
         self, lines: bytes, now: float, bounds: TimeBounds, numbering: Numbering, rejected: list[Rejected]
     ) -> Columns:
         """Line by line, whatever they are."""
-        series: list[int] = []
+        paths: list[bytes] = []
         times: list[float] = []
         values: list[float] = []
         for line in lines.split(b"\n"):
@@ -164,54 +118,96 @@ class GraphiteParser:
                 elif time <= bounds.oldest:
                     rejected.append(Rejected(TOO_OLD, f"{bounds.old_rule}: {_shown(line)}"))
                 else:
-                    known = numbering.paths.get(tokens[0])
-                    try:
-                        series.append(self._resolve(tokens[0], numbering) if known is None else known)
-                    except BadName as problem:
-                        rejected.append(Rejected(BAD_NAME, str(problem)))
-                        continue
+                    paths.append(tokens[0])
                     times.append(time)
                     values.append(value)
             elif tokens:
                 rejected.append(Rejected(BAD_LINE, f"not 'path value time': {_shown(line)}"))
-        return _columns(numbering, series, times, values)
+        ends = np.cumsum([len(path) for path in paths], dtype=np.int64)
+        starts = np.concatenate((_NOWHERE, ends[:-1])) if paths else ends
+        series = self._series(Text(b"".join(paths)), starts, ends, numbering, rejected)
+        return _columns(numbering, series, np.array(times, np.float64), np.array(values, np.float64))
 
-    def _resolve(self, path: bytes, numbering: Numbering) -> int:
-        """The series of a path met for the first time. Raises `BadName`."""
-        try:
-            text = path.decode()
-        except UnicodeDecodeError:
-            raise BadName(f"path is not UTF-8: {_shown(path)}") from None
-        series = numbering.paths[path] = numbering.series(*split_path(text, self._templates))
+    def _series(
+        self, text: Text, starts: Places, ends: Places, numbering: Numbering, rejected: list[Rejected]
+    ) -> NDArray[np.int64]:
+        """The series of the paths that stand at starts..ends in `text`; -1 for those that can have none."""
+        series = numbering.paths.find(text, starts, ends)
+        unknown = np.flatnonzero(series < 0)
+        if len(unknown):
+            found: dict[bytes, int] = {}
+            for place, start, end in zip(
+                unknown.tolist(), starts[unknown].tolist(), ends[unknown].tolist(), strict=True
+            ):
+                path = text.data[start:end]
+                number = found.get(path)
+                if number is None:
+                    try:
+                        number = found[path] = self._paths.series(path.decode(), numbering)
+                    except UnicodeDecodeError:
+                        rejected.append(Rejected(BAD_NAME, f"path is not UTF-8: {_shown(path)}"))
+                        continue
+                    except BadName as problem:
+                        rejected.append(Rejected(BAD_NAME, str(problem)))
+                        continue
+                series[place] = number
+            numbering.paths.add(found)
         return series
 
 
-def _three_tokens_each(lines: bytes, max_line: int) -> bool:
-    """Whether every line is three tokens with one space between, and short enough."""
-    text = np.frombuffer(lines, np.uint8)
-    ends = np.flatnonzero(text == 0x0A)
-    spaces = np.flatnonzero(text == 0x20)
-    if len(spaces) != 2 * len(ends):
-        return False
-    first, second = spaces[0::2], spaces[1::2]
-    starts = np.concatenate(([0], ends[:-1] + 1))
-    return bool(
-        (first > starts).all()
-        and (second > first + 1).all()
-        and (ends > second + 1).all()
-        and (ends - starts).max() <= max_line
-        # other white space would be cut at by split()
-        and not any(space in lines for space in (b"\t", b"\r", b"\x0b", b"\x0c"))
-    )
+_NOWHERE = np.zeros(1, np.int64)
 
 
-def _numbers(tokens: list[bytes]) -> NDArray[np.float64] | None:
-    """The tokens as floats; None if any is not written as JSON writes a number."""
-    text = b",".join(tokens)
-    if text.translate(None, _NUMBER_BYTES):
+def _cut(text: Text, max_line: int) -> tuple[Places, Places, Places, Places] | None:
+    """Where the lines of `text` begin, where their two spaces are and where they end.
+
+    None unless every line is three tokens with a space between, and short enough.
+    """
+    gaps = np.flatnonzero(text.bytes <= 0x20)  # all white space, and control characters, which no path has
+    if len(gaps) % 3:
+        return None
+    found = text.bytes.take(gaps)
+    first, second, ends = gaps[0::3], gaps[1::3], gaps[2::3]
+    if (found[2::3] != ord("\n")).any() or np.count_nonzero(found == ord(" ")) != 2 * len(ends):
+        return None
+    starts = np.concatenate((_NOWHERE, ends[:-1] + 1))
+    well = (first > starts) & (second > first + 1) & (ends > second + 1)
+    return (starts, first, second, ends) if well.all() and (ends - starts).max() <= max_line else None
+
+
+def _numbers(text: Text, starts: Places, ends: Places) -> NDArray[np.float64] | None:
+    """The numbers that stand at starts..ends in `text`; None if any is not written as JSON writes one."""
+    values, odd = decimals(text, starts, ends)
+    if odd.any():
+        others = np.flatnonzero(odd)
+        tokens = [
+            text.data[start:end] for start, end in zip(starts[others].tolist(), ends[others].tolist(), strict=True)
+        ]
+        numbers = _loaded(tokens)
+        if numbers is None:
+            return None
+        values[others] = numbers
+    return values
+
+
+def _times(text: Text, starts: Places, ends: Places) -> NDArray[np.float64] | None:
+    """The same for times, of which most are that of the line before."""
+    count, others = len(starts), changes(text, starts, ends)
+    starts, ends = starts[others], ends[others]
+    if len(others) > _FEW_TIMES:
+        numbers = _numbers(text, starts, ends)
+    else:
+        numbers = _loaded([text.data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)])
+    return None if numbers is None else np.repeat(numbers, np.diff(others, append=count))
+
+
+def _loaded(tokens: list[bytes]) -> NDArray[np.float64] | None:
+    """Tokens as floats; None if any is not written as JSON writes a number."""
+    joined = b",".join(tokens)
+    if joined.translate(None, _NUMBER_BYTES):
         return None
     try:
-        numbers = orjson.loads(b"[" + text + b"]")
+        numbers = orjson.loads(b"[" + joined + b"]")
     except orjson.JSONDecodeError:
         return None
     # a token with a comma of its own would have made two numbers
@@ -226,10 +222,14 @@ def _number(token: bytes) -> float:
     return number
 
 
-def _columns(numbering: Numbering, series: list[int], times: list[float], values: list[float]) -> Columns:
-    return Columns(
-        numbering, np.array(series, np.int64), _milliseconds(np.array(times, np.float64)), np.array(values, np.float64)
-    )
+def _columns(
+    numbering: Numbering, series: NDArray[np.int64], times: NDArray[np.float64], values: NDArray[np.float64]
+) -> Columns:
+    """Columns of those that have a series; `times` in s."""
+    if len(series) and series.min() < 0:
+        good = series >= 0
+        series, times, values = series[good], times[good], values[good]
+    return Columns(numbering, series, _milliseconds(times), values)
 
 
 def _milliseconds(times: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from perfmon.core.growing import Growing
+from perfmon.core.path_table import PathTable
+
 # Above this many series a Numbering is thrown away and begun anew: a fleet that makes up new names for
 # ever must not fill the memory. An entry costs about 300 bytes, so 300 MB at the most.
 MAX_SERIES = 1_000_000
@@ -112,6 +115,12 @@ class Columns:
     def nbytes(self) -> int:
         return 24 * len(self.series)
 
+    def logs(self) -> set["HostLog"]:
+        """Those of the hosts that have samples here."""
+        places = self.numbering.places()[0].take(self.series)
+        others = places[np.concatenate(([True], places[1:] != places[:-1]))] if len(places) else places
+        return {self.numbering.logs[place] for place in others.tolist()}
+
     @staticmethod
     def joined(batches: Sequence["Columns"]) -> list["Columns"]:
         """`batches` as few as can be, one for each numbering: what is done for each host is then done once."""
@@ -119,7 +128,9 @@ class Columns:
         for batch in batches:
             by_numbering.setdefault(batch.numbering, []).append(batch)
         return [
-            Columns(
+            same[0]
+            if len(same) == 1
+            else Columns(
                 numbering,
                 np.concatenate([batch.series for batch in same]),
                 np.concatenate([batch.times_ms for batch in same]),
@@ -138,19 +149,20 @@ class Numbering:
         self._max_series = max_series
         self.hosts: dict[str, HostLog] = {}
         self.logs: list[HostLog] = []
-        self.paths: dict[bytes, int] = {}  # Graphite path -> series
+        self.paths = PathTable()  # Graphite path -> series
         self._index: dict[str, int] = {}  # host -> place in logs
-        self._log_of: list[int] = []
-        self._number_of: list[int] = []
+        self._log_of = Growing(np.int64)  # by series
+        self._number_of = Growing(np.uint32)
+        self._new: list[tuple[int, int]] = []  # of the latest series, not in these yet
         self._scheduled = 0  # names that schemas have added
-        self._latest_times = np.zeros(0, np.int64)  # by series
-        self._latest_values = np.zeros(0, np.float64)
-        self._arrays: tuple[NDArray[np.int64], NDArray[np.uint32]] = (np.zeros(0, np.int64), np.zeros(0, np.uint32))
+        self._count = 0  # of series
+        self._latest_times = Growing(np.int64)  # by series
+        self._latest_values = Growing(np.float64)
 
     @property
     def full(self) -> bool:
         """Whether it is time to begin anew."""
-        return max(len(self._log_of) + self._scheduled, len(self.paths), len(self.hosts)) >= self._max_series
+        return max(self._count + self._scheduled, len(self.paths), len(self.hosts)) >= self._max_series
 
     def host(self, host: str) -> HostLog:
         """The log of `host`, a new one if it has none. `host` is a checked name."""
@@ -175,35 +187,36 @@ class Numbering:
         number = log.number(metric)
         series = log.series.get(number)
         if series is None:
-            series = log.series[number] = len(self._log_of)
-            self._log_of.append(self._index[host])
-            self._number_of.append(number)
+            series = log.series[number] = self._count
+            self._count += 1
+            self._new.append((self._index[host], number))
         return series
 
     def places(self) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
         """(place in `logs`, number in that log) of every series, to be indexed by `Columns.series`."""
-        known = len(self._arrays[0])
-        if known < len(self._log_of):
-            self._arrays = (
-                np.concatenate((self._arrays[0], np.array(self._log_of[known:], np.int64))),
-                np.concatenate((self._arrays[1], np.array(self._number_of[known:], np.uint32))),
-            )
-        return self._arrays
+        if self._new:
+            logs, numbers = zip(*self._new, strict=True)
+            self._new.clear()
+            self._log_of.extend(logs)
+            self._number_of.extend(numbers)
+        return self._log_of.array, self._number_of.array
 
     def saw(self, columns: Columns) -> None:
         """Keeps the newest sample of each series."""
-        room = len(self._log_of) - len(self._latest_times)
-        if room:
-            self._latest_times = np.concatenate((self._latest_times, np.zeros(room, np.int64)))
-            self._latest_values = np.concatenate((self._latest_values, np.zeros(room)))
+        if len(self._latest_times) < self._count:
+            self._latest_times.grow(self._count)
+            self._latest_values.grow(self._count)
+        latest_times, latest_values = self._latest_times.array, self._latest_values.array
         series, times, values = columns.series, columns.times_ms, columns.values
         if not (times[1:] >= times[:-1]).all():
             order = np.argsort(times, kind="stable")  # of equal times the last to arrive stays last
-            series, times, values = series[order], times[order], values[order]
-        newer = times >= self._latest_times[series]
+            series, times, values = series.take(order), times.take(order), values.take(order)
+        newer = times >= latest_times.take(series)
+        if not newer.all():
+            series, times, values = series[newer], times[newer], values[newer]
         # of a repeated index numpy keeps what is assigned last, here the newest
-        self._latest_times[series[newer]] = times[newer]
-        self._latest_values[series[newer]] = values[newer]
+        latest_times[series] = times
+        latest_values[series] = values
 
     def forget(self, host: str) -> None:
         """The newest samples of `host` are not to be told of any more."""
@@ -211,7 +224,7 @@ class Numbering:
         if log is not None:
             log.latest_rows.clear()
             known = [series for series in log.series.values() if series < len(self._latest_times)]
-            self._latest_times[known] = 0
+            self._latest_times.array[known] = 0
 
     def latest(self, host: str) -> dict[str, tuple[int, float]]:
         """The newest sample of each metric of `host`: name -> (ms since the epoch, value)."""
@@ -219,9 +232,10 @@ class Numbering:
         if log is None:
             return {}
         found: dict[str, tuple[int, float]] = {}
+        times, values = self._latest_times.array, self._latest_values.array
         for number, series in log.series.items():
-            if series < len(self._latest_times) and self._latest_times[series]:
-                found[log.names[number]] = int(self._latest_times[series]), float(self._latest_values[series])
+            if series < len(times) and times[series]:
+                found[log.names[number]] = int(times[series]), float(values[series])
         for row in log.latest_rows.values():
             values = np.frombuffer(row.values, "<f8").tolist()
             for name, value in zip(log.names[row.first : row.first + row.columns], values, strict=True):

@@ -10,9 +10,9 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from perfmon.core.graphite import DEFAULT_TEMPLATES, Template
 from perfmon.core.presence import State
 from perfmon.core.reject import NOT_ALLOWED, Rejected
+from perfmon.core.templates import DEFAULT_TEMPLATES, Template
 from perfmon.net.agent_session import AgentSession
 from perfmon.net.graphite_session import GraphiteSession
 from perfmon.net.seams import Surroundings
@@ -27,6 +27,11 @@ MAX_CONNECTIONS = 20_000
 # A connection that has never sent a byte is closed: it would hold its place for ever. Graphite senders may
 # connect well before their first line, which comes within their interval, a minute or so.
 MUTE_TIMEOUT = 300.0  # s
+
+
+# Most that is read of a Graphite sender at once. What waits of a busy one is many times Twisted's 64 KiB, and a line
+# costs half as much in so large a piece.
+GRAPHITE_READ = 512 << 10  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +143,7 @@ class CollectorFactory(Factory):
         if not self._may_send_graphite(transport.getPeer()):
             self._refuse(connection, "Graphite lines are taken from this machine only; see --graphite-from")
             return None
+        transport.bufferSize = GRAPHITE_READ  # type: ignore[attr-defined]  # TCP and unix sockets have it; TLS makes no use
         self.around.intake.attach(connection)  # has no acks, so what it sends waits in the socket
         return GraphiteSession(str(transport.getPeer()), self.settings.templates, self.around)
 

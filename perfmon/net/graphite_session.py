@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 from twisted.internet.interfaces import IDelayedCall
 
-from perfmon.core.graphite import GraphiteParser, Template
+from perfmon.core.graphite import GraphiteParser
 from perfmon.core.numbering import HostLog
 from perfmon.core.reject import TimeBounds
+from perfmon.core.templates import Template
 from perfmon.net.seams import Surroundings
 
 # How often a sender's hosts are told of as present: a stream of lines names them thousands of times a second.
@@ -37,9 +37,7 @@ class GraphiteSession:
             self._refusals.note(rejected, self._peer)
         if len(columns):
             self._intake.add_columns(columns)
-            log_of, _ = columns.numbering.places()
-            logs = columns.numbering.logs
-            self._heard.update([logs[place] for place in np.unique(log_of[columns.series]).tolist()])
+            self._heard |= columns.logs()
             if self._tell is None:
                 wait = self._told + SIGN_INTERVAL - self._clock.seconds()
                 self._tell = self._clock.callLater(max(0.0, wait), self._sign)

@@ -25,7 +25,7 @@ def window(name: WindowName) -> str:
 
 def head(name: WindowName) -> str:
     """The open, append-only log of one window."""
-    return f"{window(name)}:head"
+    return f"pm:{{{name.host}}}:{name.tier}:{name.window}:head"  # one step: there are a thousand in a commit
 
 
 def sealing(name: WindowName) -> str:

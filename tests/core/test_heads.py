@@ -1,10 +1,15 @@
 """Tests for `perfmon.core.heads`: what is appended. What the store answers to it: `test_confirm`."""
 
+from collections.abc import Sequence
 from math import nan
+from unittest import mock
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from perfmon.core.frames import FRAME_HEADER, RECORD, names_frame
+from perfmon.core import heads
+from perfmon.core.frames import FRAME_HEADER, RECORD, ROWS_HEADER, names_frame
 from perfmon.core.head_reader import read_head
 from perfmon.core.heads import HeadWrite, encode
 from perfmon.core.tiers import GRACE, LATE, RAW, STAGE, Tier, WindowName
@@ -164,3 +169,65 @@ class EncodeTests(SynchronousTestCase):
         model = Model()
         model.store(Commit(1, [batch], []))
         self.assertEqual(self.store.read(), model.heads)
+
+
+class RoundsTests(SynchronousTestCase):
+    """Rounds that come as single samples, as Graphite's do, are kept as rows: half of the bytes."""
+
+    def setUp(self) -> None:
+        self.writer = Writer(1)
+        self.store = MemoryHeads()
+
+    def rounds(self, hosts: int, metrics: int, times: Sequence[int]) -> list[Sample]:
+        return [
+            (f"web{host}", f"m{metric}", time, float(host * metric + time))
+            for time in times
+            for host in range(hosts)
+            for metric in range(metrics)
+        ]
+
+    def sizes(self, batch: list[Sample]) -> set[int]:
+        """Sizes of the appends of `batch`, which the heads know the names of."""
+        self.store.confirmed(self.writer.encode(Commit(1, [batch], [])))
+        writes = self.writer.encode(Commit(1, [batch], []))
+        self.store.confirmed(writes)
+        return {len(write.data) for write in writes}
+
+    def test_rows(self) -> None:
+        """Whole rounds of a host share one frame of rows."""
+        times = [WINDOW * 1000 + 10_000 * number for number in range(3)]
+        batch = self.rounds(5, 100, times)
+        frame = FRAME_HEADER.size + ROWS_HEADER.size
+        self.assertEqual(self.sizes(batch), {frame + 3 * (4 + 8 * 100)})
+        model = Model()
+        model.store(Commit(1, [batch], []))
+        self.assertEqual(self.store.read(), model.heads)
+
+    def test_single_samples(self) -> None:
+        """A few of a round, or rounds in pieces, are records: to read each piece as rows would be slower."""
+        few = self.rounds(5, 20, [WINDOW * 1000])
+        self.assertEqual(self.sizes(few), {FRAME_HEADER.size + 20 * RECORD.itemsize})
+        mixed = self.rounds(5, 100, [WINDOW * 1000 + 7])[::-1]
+        self.assertEqual(self.sizes(mixed), {FRAME_HEADER.size + 100 * RECORD.itemsize})
+
+    @settings(max_examples=200)
+    @given(
+        st.lists(
+            st.tuples(st.integers(0, 2), st.integers(0, 8), st.integers(1, 6), st.integers(0, 3), st.booleans()),
+            max_size=12,
+        ),
+        st.sampled_from([1, 2, 3]),
+    )
+    def test_any(self, pieces: list[tuple[int, int, int, int, bool]], least: int) -> None:
+        """However rounds, parts of rounds, windows and hosts follow each other, the last of a time wins."""
+        batch: list[Sample] = []
+        for number, (host, first, count, time, next_window) in enumerate(pieces):
+            moment = (WINDOW + RAW.window * next_window) * 1000 + time
+            batch += [(f"web{host}", f"m{first + i}", moment, float(100 * number + i)) for i in range(count)]
+        writer, store, model = Writer(1), MemoryHeads(), Model()
+        with mock.patch.object(heads, "_ROUND", least):
+            for part in (batch, batch[::-1]):
+                commit = Commit(1, [part], [])
+                store.confirmed(writer.encode(commit))
+                model.store(commit)
+                self.assertEqual(store.read(), model.heads)

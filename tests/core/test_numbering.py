@@ -284,7 +284,7 @@ class NumberingTests(SynchronousTestCase):
                 by_both.series("h", f"m{number}")
             else:
                 by_both.schema("h", [f"m{number}"])
-            by_paths.paths[b"%d" % number] = 0
+            by_paths.paths.add({b"%d" % number: 0})
             by_hosts.host(f"h{number}")
         for each in (by_series, by_schemas, by_both, by_paths, by_hosts):
             self.assertTrue(each.full)

@@ -1,0 +1,158 @@
+"""A dictionary from paths to numbers in which a thousand are looked up at once, without any of them being an object.
+
+Paths of the same number of 8-byte words share a table. Each has three places in it where it may stand, told by a hash
+that a sender cannot foresee; the few that find all of theirs taken, and very long ones, stand in a dict. What is found
+by its hash is compared whole.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perfmon.core.words import MAX_STRETCH, Places, Text, Words
+
+Series = NDArray[np.int64]
+
+_MAX_WORDS = MAX_STRETCH // 8
+
+# Places for each path, at the least: of a thousand, a few then find all of theirs taken.
+_ROOM = 4
+
+# Bits of the hash that the first, second and third place begin at.
+_CHOICES = (0, 21, 42)
+
+_FIRST_SLOTS = 256
+
+# Masks for the first so many bytes, 0 to 8, of a word.
+_HEADS = np.array([(1 << 8 * kept) - 1 for kept in range(9)], np.uint64)
+
+# Odd numbers that differ in each process, as the hash of a str does.
+_SECRETS = np.array([hash(f"path word {number}") | 1 for number in range(_MAX_WORDS + 1)], np.int64).view(np.uint64)
+
+
+class PathTable:
+    """Paths (bytes that are no white space nor control characters) to numbers."""
+
+    def __init__(self) -> None:
+        self._tables: dict[int, _Table] = {}  # by words
+        self._others: dict[bytes, int] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def find(self, text: Text, starts: Places, ends: Places) -> Series:
+        """The numbers of the paths that stand at starts..ends in `text`; -1 for those unknown."""
+        words = (ends - starts + 7) >> 3
+        kinds = np.flatnonzero(np.bincount(np.minimum(words, _MAX_WORDS + 1))).tolist()
+        if len(kinds) == 1:
+            return self._find(kinds[0], text, starts, ends)
+        found = np.empty(len(starts), np.int64)
+        for kind in kinds:
+            same = np.flatnonzero(words == kind if kind <= _MAX_WORDS else words > _MAX_WORDS)
+            found[same] = self._find(kind, text, starts[same], ends[same])
+        return found
+
+    def _find(self, words: int, text: Text, starts: Places, ends: Places) -> Series:
+        table = self._tables.get(words)
+        if table is None:
+            found = np.full(len(starts), -1)
+        else:
+            rows = text.after(starts, words)
+            rows[:, -1] &= _HEADS.take(ends - starts - 8 * (words - 1))
+            found = table.find(rows)
+        if self._others:
+            for place in np.flatnonzero(found < 0).tolist():
+                found[place] = self._others.get(text.bytes[starts[place] : ends[place]].tobytes(), -1)
+        return found
+
+    def add(self, paths: Mapping[bytes, int]) -> None:
+        """Adds `paths`, of which none is known yet."""
+        self._count += len(paths)
+        kinds: dict[int, list[bytes]] = {}
+        for path in paths:
+            kinds.setdefault((len(path) + 7) >> 3, []).append(path)
+        for words, same in kinds.items():
+            if words > _MAX_WORDS:
+                self._others |= {path: paths[path] for path in same}
+                continue
+            table = self._tables.get(words)
+            if table is None:
+                table = self._tables[words] = _Table(words)
+            rows = np.frombuffer(b"".join([path.ljust(8 * words, b"\0") for path in same]), np.uint64)
+            numbers = np.array([paths[path] for path in same], np.int64)
+            self._others |= table.add(rows.reshape(-1, words), numbers)
+
+
+class _Table:
+    """Rows of words to numbers. Entry 0 is none: no path is all zeros."""
+
+    def __init__(self, words: int) -> None:
+        self._count = 1
+        self._rows: Words = np.zeros((_FIRST_SLOTS // _ROOM, words), np.uint64)
+        self._hashes: Words = np.zeros(len(self._rows), np.uint64)
+        self._numbers: Series = np.full(len(self._rows), -1)
+        self._slots = np.zeros(_FIRST_SLOTS, np.int32)  # entry that stands there
+
+    def find(self, rows: Words) -> Series:
+        """The numbers of `rows`, -1 for those unknown."""
+        hashes = _hashes(rows)
+        entries = self._slots.take(self._place(hashes, 0))
+        missing = np.flatnonzero(self._hashes.take(entries) != hashes)
+        for choice in _CHOICES[1:]:
+            if not len(missing):
+                break
+            sought = hashes[missing]
+            found = self._slots.take(self._place(sought, choice))
+            entries[missing] = found
+            missing = missing[self._hashes.take(found) != sought]
+        entries[missing] = 0
+        same = self._rows.take(entries, axis=0) == rows
+        same[missing] = True
+        if not same.all():  # another path has the same hash
+            entries[~same.all(axis=1)] = 0
+        return self._numbers.take(entries)
+
+    def add(self, rows: Words, numbers: Series) -> dict[bytes, int]:
+        """Adds `rows`, all unknown; returns those that cannot be found here, be they of these or of those before."""
+        first, end = self._count, self._count + len(rows)
+        if end * _ROOM > len(self._slots):
+            self._grow(end)
+            first = 1  # all are to be put
+        self._rows[self._count : end], self._numbers[self._count : end] = rows, numbers
+        self._hashes[self._count : end] = _hashes(rows)
+        self._count = end
+        unplaced = np.arange(first, end, dtype=np.int32)
+        for choice in _CHOICES:
+            slots = self._place(self._hashes.take(unplaced), choice)
+            free = self._slots.take(slots) == 0
+            self._slots[slots[free]] = unplaced[free]
+            unplaced = unplaced[self._slots.take(slots) != unplaced]
+        # no place was left, or it stands behind one with the same hash
+        lost = np.flatnonzero(self.find(self._rows[first:end]) != self._numbers[first:end]) + first
+        return {self._rows[entry].tobytes().rstrip(b"\0"): int(self._numbers[entry]) for entry in lost.tolist()}
+
+    def _grow(self, count: int) -> None:
+        """Makes room for `count` entries, and as many again; none of them has a slot any more."""
+        slots = 1 << (2 * count * _ROOM - 1).bit_length()
+        room = slots // _ROOM - len(self._rows)
+        self._rows = np.concatenate((self._rows, np.zeros((room, self._rows.shape[1]), np.uint64)))
+        self._hashes = np.concatenate((self._hashes, np.zeros(room, np.uint64)))
+        self._numbers = np.concatenate((self._numbers, np.zeros(room, np.int64)))
+        self._slots = np.zeros(slots, np.int32)
+
+    def _place(self, hashes: Words, choice: int) -> NDArray[np.int64]:
+        return (hashes >> choice & len(self._slots) - 1).view(np.int64)
+
+
+def _hashes(rows: Words) -> Words:
+    mixed: Words = rows[:, 0] * _SECRETS[0]
+    for place in range(1, rows.shape[1]):
+        mixed ^= mixed >> 32
+        mixed += rows[:, place]
+        mixed *= _SECRETS[place]
+    mixed ^= mixed >> 32
+    mixed *= _SECRETS[-1]
+    mixed ^= mixed >> 32
+    return mixed

@@ -1,0 +1,77 @@
+"""Tests for `perfmon.core.path_table`."""
+
+from collections.abc import Sequence
+from itertools import accumulate
+from unittest import mock
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from perfmon.core import path_table
+from perfmon.core.path_table import PathTable
+from perfmon.core.words import MAX_STRETCH, Text, Words
+
+
+def found(table: PathTable, paths: Sequence[bytes]) -> list[int]:
+    """What `table` has for `paths`, which stand in a text one directly behind the other."""
+    ends = np.array(list(accumulate(map(len, paths))), np.int64)
+    starts = ends - np.array([len(path) for path in paths], np.int64)
+    return table.find(Text(b"".join(paths)), starts, ends).tolist() if paths else []
+
+
+paths = st.binary(min_size=1, max_size=40).filter(lambda path: min(path) > 0x20) | st.integers(1, 300).map(
+    lambda length: b"long." * (length // 5) + b"x" * (length % 5 + 1)
+)
+
+
+class PathTableTests(SynchronousTestCase):
+    @settings(max_examples=200)
+    @given(st.lists(st.lists(paths, unique=True, max_size=20), max_size=6), st.lists(paths, max_size=10))
+    def test_as_a_dict(self, batches: list[list[bytes]], others: list[bytes]) -> None:
+        """It finds what was added, whatever else was, and nothing else."""
+        table, model = PathTable(), dict[bytes, int]()
+        for batch in batches:
+            new = {path: len(model) + place for place, path in enumerate(path for path in batch if path not in model)}
+            table.add(new)
+            model |= new
+            self.assertEqual(len(table), len(model))
+            asked = [*others, *model, *batch]
+            self.assertEqual(found(table, asked), [model.get(path, -1) for path in asked])
+
+    def test_many(self) -> None:
+        """So many that it grows several times, in pieces of any size; of each length some, also beyond words."""
+        names = [b"servers.host%d.%s" % (number, b"m" * (number % 150)) for number in range(20_000)]
+        model = {name: 3 * number for number, name in enumerate(names)}
+        table = PathTable()
+        start, size = 0, 1
+        while start < len(names):
+            table.add({name: model[name] for name in names[start : start + size]})
+            start, size = start + size, size * 3
+        self.assertEqual(found(table, names), list(model.values()))
+        self.assertEqual(found(table, [name + b"!" for name in names]), [-1] * len(names))
+        short = [name for name in names if len(name) <= MAX_STRETCH]
+        self.assertLess(len(table._others) - (len(names) - len(short)), len(short) * 0.02)
+
+    def test_same_hash(self) -> None:
+        """Paths whose hashes are all the same are told apart: the hash only says where to look."""
+
+        def same(rows: Words) -> Words:
+            return np.full(len(rows), 77, np.uint64)
+
+        with mock.patch.object(path_table, "_hashes", same):
+            table = PathTable()
+            model = {b"path%d" % number: number for number in range(500)}
+            table.add(model)
+            asked = [b"path%d" % number for number in range(600)]
+            self.assertEqual(found(table, asked), [*range(500), *[-1] * 100])
+
+    def test_prefixes(self) -> None:
+        """A path is not taken for one that begins with it, nor for one with other bytes behind the last word."""
+        table = PathTable()
+        table.add({b"a" * length: length for length in range(1, 64, 2)})
+        self.assertEqual(
+            found(table, [b"a" * length for length in range(1, 64)]),
+            [length if length % 2 else -1 for length in range(1, 64)],
+        )
