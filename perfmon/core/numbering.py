@@ -30,7 +30,7 @@ class HeadState:
     identity: bytes = b""  # what tells it from another of the same key
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # not frozen: that would take three times as long to make, for each line of an agent
 class Row:
     """One sampling round of one host: values of the metrics first, first + 1, ... at one time."""
 
@@ -46,7 +46,7 @@ class Row:
 
     def __len__(self) -> int:
         """Number of samples."""
-        return self.columns - self.absent
+        return len(self.values) // 8 - self.absent
 
 
 class HostLog:
