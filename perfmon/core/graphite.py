@@ -132,27 +132,15 @@ class GraphiteParser:
         self, text: Text, starts: Places, ends: Places, numbering: Numbering, rejected: list[Rejected]
     ) -> NDArray[np.int64]:
         """The series of the paths that stand at starts..ends in `text`; -1 for those that can have none."""
-        series = numbering.paths.find(text, starts, ends)
-        unknown = np.flatnonzero(series < 0)
-        if len(unknown):
-            found: dict[bytes, int] = {}
-            for place, start, end in zip(
-                unknown.tolist(), starts[unknown].tolist(), ends[unknown].tolist(), strict=True
-            ):
-                path = text.data[start:end]
-                number = found.get(path)
-                if number is None:
-                    try:
-                        number = found[path] = self._paths.series(path.decode(), numbering)
-                    except UnicodeDecodeError:
-                        rejected.append(Rejected(BAD_NAME, f"path is not UTF-8: {_shown(path)}"))
-                        continue
-                    except BadName as problem:
-                        rejected.append(Rejected(BAD_NAME, str(problem)))
-                        continue
-                series[place] = number
-            numbering.paths.add(found)
-        return series
+
+        def new(path: bytes) -> int:
+            try:
+                return self._paths.series(path, numbering)
+            except BadName as problem:
+                rejected.append(Rejected(BAD_NAME, str(problem)))
+                return -1
+
+        return numbering.paths.find(text, starts, ends, new)
 
 
 _NOWHERE = np.zeros(1, np.int64)

@@ -5,7 +5,7 @@ that a sender cannot foresee; the few that find all of theirs taken, and very lo
 by its hash is compared whole.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,47 +42,70 @@ class PathTable:
     def __len__(self) -> int:
         return self._count
 
-    def find(self, text: Text, starts: Places, ends: Places) -> Series:
-        """The numbers of the paths that stand at starts..ends in `text`; -1 for those unknown."""
-        words = (ends - starts + 7) >> 3
-        kinds = np.flatnonzero(np.bincount(np.minimum(words, _MAX_WORDS + 1))).tolist()
+    def find(self, text: Text, starts: Places, ends: Places, new: Callable[[bytes], int]) -> Series:
+        """The numbers of the paths that stand at starts..ends in `text`.
+
+        `new` gives those that are not known yet, in the order of the text; one below 0 is none, and is not kept.
+        """
+        words = np.minimum((ends - starts + 7) >> 3, _MAX_WORDS + 1)
+        kinds = np.flatnonzero(np.bincount(words)).tolist()
         if len(kinds) == 1:
-            return self._find(kinds[0], text, starts, ends)
-        found = np.empty(len(starts), np.int64)
-        for kind in kinds:
-            same = np.flatnonzero(words == kind if kind <= _MAX_WORDS else words > _MAX_WORDS)
-            found[same] = self._find(kind, text, starts[same], ends[same])
-        return found
-
-    def _find(self, words: int, text: Text, starts: Places, ends: Places) -> Series:
-        table = self._tables.get(words)
-        if table is None:
-            found = np.full(len(starts), -1)
+            found = self._known(kinds[0], text, starts, ends)
         else:
-            rows = text.after(starts, words)
-            rows[:, -1] &= _HEADS.take(ends - starts - 8 * (words - 1))
-            found = table.find(rows)
-        if self._others:
-            for place in np.flatnonzero(found < 0).tolist():
-                found[place] = self._others.get(text.bytes[starts[place] : ends[place]].tobytes(), -1)
+            found = np.empty(len(starts), np.int64)
+            for kind in kinds:
+                same = np.flatnonzero(words == kind)
+                found[same] = self._known(kind, text, starts[same], ends[same])
+        unknown = np.flatnonzero(found < 0)
+        if len(unknown):
+            found[unknown] = self._others_or_new(text, starts[unknown], ends[unknown], words[unknown], new)
         return found
 
-    def add(self, paths: Mapping[bytes, int]) -> None:
-        """Adds `paths`, of which none is known yet."""
-        self._count += len(paths)
-        kinds: dict[int, list[bytes]] = {}
-        for path in paths:
-            kinds.setdefault((len(path) + 7) >> 3, []).append(path)
-        for words, same in kinds.items():
-            if words > _MAX_WORDS:
-                self._others |= {path: paths[path] for path in same}
+    def _known(self, words: int, text: Text, starts: Places, ends: Places) -> Series:
+        """Those that stand in the table for paths of so many words."""
+        table = self._tables.get(words)
+        return np.full(len(starts), -1) if table is None else table.find(_rows(words, text, starts, ends))
+
+    def _others_or_new(
+        self, text: Text, starts: Places, ends: Places, words: Places, new: Callable[[bytes], int]
+    ) -> list[int]:
+        """Of paths that stand in no table."""
+        data, others = text.data, self._others
+        found: list[int] = []
+        made: dict[bytes, int] = {}
+        places: list[int] = []  # of these
+        for place, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+            path = data[start:end]
+            number = made.get(path)
+            if number is None and others:
+                number = others.get(path)
+            if number is None:
+                number = new(path)
+                if number >= 0:
+                    made[path] = number
+                    places.append(place)
+            found.append(number)
+        if made:
+            self._add(text, starts[places], ends[places], words[places], made)
+        return found
+
+    def _add(self, text: Text, starts: Places, ends: Places, words: Places, made: Mapping[bytes, int]) -> None:
+        self._count += len(made)
+        numbers = np.array(list(made.values()), np.int64)
+        for kind in np.flatnonzero(np.bincount(words)).tolist():
+            if kind > _MAX_WORDS:
+                self._others |= {path: number for path, number in made.items() if len(path) > MAX_STRETCH}
                 continue
-            table = self._tables.get(words)
-            if table is None:
-                table = self._tables[words] = _Table(words)
-            rows = np.frombuffer(b"".join([path.ljust(8 * words, b"\0") for path in same]), np.uint64)
-            numbers = np.array([paths[path] for path in same], np.int64)
-            self._others |= table.add(rows.reshape(-1, words), numbers)
+            same = np.flatnonzero(words == kind)
+            table = self._tables.setdefault(kind, _Table(kind))
+            self._others |= table.add(_rows(kind, text, starts[same], ends[same]), numbers[same])
+
+
+def _rows(words: int, text: Text, starts: Places, ends: Places) -> Words:
+    """Paths of so many words as rows, with zeros behind."""
+    rows = text.after(starts, words)
+    rows[:, -1] &= _HEADS.take(ends - starts - 8 * (words - 1))
+    return rows
 
 
 class _Table:

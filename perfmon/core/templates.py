@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from perfmon.core.names import BadName, checked_host, checked_metric, join_tags, split_tags
-from perfmon.core.numbering import Numbering
+from perfmon.core.numbering import HostLog, Numbering
 
-# Beginnings of paths, and metrics, that are remembered: of a fleet that makes up new ones for ever, so many.
+# Metrics that are remembered: a fleet that makes up new ones for ever must not fill the memory.
 _REMEMBERED = 100_000
 
 
@@ -69,25 +69,33 @@ class PathReader:
         self._templates = templates
         # a template with so many nodes or fewer looks at no other node of a path that has more
         self._depth = max(len(template.nodes) for template in templates)
-        self._hosts: dict[str, tuple[str, str]] = {}  # beginning -> host, beginning of the metric
-        self._metrics: dict[str, str] = {}  # metrics that can be stored: one object for all hosts
+        self._metrics: dict[bytes, str] = {}  # that can be stored, without tags: one object for all hosts
+        # The path before was one of this numbering and log, and began so; this begins the metrics of such paths.
+        self._start: tuple[Numbering | None, HostLog | None, bytes, bytes] = None, None, b"", b""
 
-    def series(self, path: str, numbering: Numbering) -> int:
+    def series(self, path: bytes, numbering: Numbering) -> int:
         """The series of `path`. Raises `BadName`."""
-        *beginning, rest = path.split(".", self._depth)
-        if len(beginning) < self._depth or ";" in path:
-            return numbering.series(*split_path(path, self._templates))
-        known = self._hosts.get(start := path[: -len(rest) - 1])
-        if known is None:
-            host, metric = split_path(start + ".x", self._templates)
-            if len(self._hosts) >= _REMEMBERED:
-                self._hosts.clear()
-            known = self._hosts[start] = host, metric[:-1]
-        host, before = known
-        metric = before + rest
-        checked = self._metrics.get(metric)
-        if checked is None:
-            if len(self._metrics) >= _REMEMBERED:
-                self._metrics.clear()
-            checked = self._metrics[metric] = checked_metric(metric)
-        return numbering.series(host, checked)
+        known, log, start, before = self._start
+        if log is not None and known is numbering and path.startswith(start):
+            rest = before + path[len(start) :]
+            metric = self._metrics.get(rest)
+            if metric is None and b";" not in rest:  # a tag may name the host
+                metric = checked_metric(_decoded(rest))
+                if len(self._metrics) >= _REMEMBERED:
+                    self._metrics.clear()
+                self._metrics[rest] = metric
+            if metric is not None:
+                return numbering.series_of(log, metric)
+        host, metric = split_path(_decoded(path), self._templates)
+        log = numbering.host(host)
+        *nodes, rest = path.split(b".", self._depth)
+        if len(nodes) == self._depth and b";" not in path:
+            self._start = numbering, log, path[: len(path) - len(rest)], metric.encode().removesuffix(rest)
+        return numbering.series_of(log, metric)
+
+
+def _decoded(path: bytes) -> str:
+    try:
+        return path.decode()
+    except UnicodeDecodeError:
+        raise BadName(f"path is not UTF-8: {repr(path[:80])[1:]}") from None

@@ -4,6 +4,7 @@ import hmac
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
@@ -52,6 +53,19 @@ class _Schema:
     numbering: Numbering
     log: HostLog
     first: int
+
+
+# Agents of a fleet have much the same metrics: most of their schemas are checked, and kept, once.
+@lru_cache(maxsize=1_000)
+def _checked(names: tuple[str, ...]) -> tuple[tuple[str, ...], Callable[..., bytes]]:
+    """A schema's metrics, and what packs a value of each. Raises `ProtocolError`."""
+    try:
+        metrics = tuple(map(checked_metric, names))
+    except BadName as problem:
+        raise ProtocolError(str(problem)) from None
+    if len(set(metrics)) < len(metrics):
+        raise ProtocolError("a metric stands twice in one schema")
+    return metrics, struct.Struct(f"<{len(metrics)}d").pack
 
 
 @implementer(IPushProducer)
@@ -239,15 +253,10 @@ class AgentSession:
             raise ProtocolError(f"a schema has 1 to {MAX_SCHEMA} metrics, this one {len(message.names)}")
         if len(self._schemas) >= MAX_SCHEMAS and message.id not in self._schemas:
             raise ProtocolError(f"more than {MAX_SCHEMAS} schemas on one connection")
-        try:
-            metrics = [checked_metric(name) for name in message.names]
-        except BadName as problem:
-            raise ProtocolError(str(problem)) from None
-        if len(set(metrics)) < len(metrics):
-            raise ProtocolError("a metric stands twice in one schema")
+        metrics, pack = _checked(tuple(message.names))
         numbering = self._intake.numbering
         log, first = numbering.schema(host, metrics)
-        self._schemas[message.id] = _Schema(metrics, struct.Struct(f"<{len(metrics)}d").pack, numbering, log, first)
+        self._schemas[message.id] = _Schema(metrics, pack, numbering, log, first)
 
     def _samples(self, message: Samples) -> None:
         if self._deaf:

@@ -22,7 +22,7 @@ from perfmon.core.reject import (
     Rejected,
     TimeBounds,
 )
-from perfmon.core.templates import DEFAULT_TEMPLATES, Template, split_path
+from perfmon.core.templates import DEFAULT_TEMPLATES, PathReader, Template, split_path
 
 NOW = 1_792_310_400.25
 BOUNDS = TimeBounds.at(NOW)
@@ -394,6 +394,40 @@ ODD_NUMBERS = b"""
     0.1 0.30000000000000004 123456789.123456789 -1 -1.0 -1e0 -10e-1 [1] {} "1" 1] [ ] 1],[1
     \xd9\xa3 \xff 1\0
 """.split()
+
+
+nodes = st.sampled_from(["web1", "web2", "servers", "dc", "eu", "cpu", "user", "", "-bad", "ü", "a;k=v", "a;host=db1"])
+node_lists = st.lists(st.lists(nodes, min_size=1, max_size=5).map(".".join), max_size=12)
+templates = st.sampled_from(["HOST", "servers.HOST", "dc.*.HOST", "*.HOST.cpu", "web1.HOST"])
+
+
+class PathReaderTests(SynchronousTestCase):
+    @settings(max_examples=400)
+    @given(node_lists, st.lists(templates, min_size=1, max_size=3), st.booleans())
+    def test_as_split(self, paths: list[str], rules: list[str], change: bool) -> None:
+        """A path is read as it is by itself, whatever was read before it, and whatever the templates."""
+        chosen = [Template.parse(rule) for rule in rules]
+        reader, numbering = PathReader(chosen), new_numbering()
+        for number, path in enumerate([*paths, *reversed(paths)]):
+            if change and number == len(paths):
+                numbering = new_numbering()
+            try:
+                host, metric = split_path(path, chosen)
+            except BadName as problem:
+                with self.assertRaises(BadName) as caught:
+                    reader.series(path.encode(), numbering)
+                self.assertEqual(str(caught.exception)[:20], str(problem)[:20])
+            else:
+                self.assertEqual(reader.series(path.encode(), numbering), numbering.series(host, metric))
+
+    def test_bad_bytes(self) -> None:
+        """Bytes that are no UTF-8 are refused, also behind a beginning that is known."""
+        reader, numbering = PathReader(), new_numbering()
+        for path in (b"servers.web1.\xff", b"servers.\xff.cpu", b"servers.web1.cpu", b"servers.web1.\xff"):
+            if b"\xff" in path:
+                self.assertRaises(BadName, reader.series, path, numbering)
+            else:
+                reader.series(path, numbering)
 
 
 class FastPathTests(SynchronousTestCase):
