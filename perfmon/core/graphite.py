@@ -133,14 +133,10 @@ class GraphiteParser:
     ) -> NDArray[np.int64]:
         """The series of the paths that stand at starts..ends in `text`; -1 for those that can have none."""
 
-        def new(path: bytes) -> int:
-            try:
-                return self._paths.series(path, numbering)
-            except BadName as problem:
-                rejected.append(Rejected(BAD_NAME, str(problem)))
-                return -1
-
-        return numbering.paths.find(text, starts, ends, new)
+        refused: list[BadName] = []
+        series = numbering.paths.find(text, starts, ends, lambda paths: self._paths.series(paths, numbering, refused))
+        rejected += [Rejected(BAD_NAME, str(problem)) for problem in refused]
+        return series
 
 
 _NOWHERE = np.zeros(1, np.int64)

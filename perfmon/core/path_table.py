@@ -5,7 +5,7 @@ that a sender cannot foresee; the few that find all of theirs taken, and very lo
 by its hash is compared whole.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from perfmon.core.words import MAX_STRETCH, Places, Text, Words
 
 Series = NDArray[np.int64]
+
+New = Callable[[Sequence[bytes]], Sequence[int]]
 
 _MAX_WORDS = MAX_STRETCH // 8
 
@@ -42,10 +44,11 @@ class PathTable:
     def __len__(self) -> int:
         return self._count
 
-    def find(self, text: Text, starts: Places, ends: Places, new: Callable[[bytes], int]) -> Series:
+    def find(self, text: Text, starts: Places, ends: Places, new: New) -> Series:
         """The numbers of the paths that stand at starts..ends in `text`.
 
-        `new` gives those that are not known yet, in the order of the text; one below 0 is none, and is not kept.
+        `new` gives those of paths that are not known yet, each once, in the order of the text; one below 0 is none, and
+        is not kept.
         """
         words = np.minimum((ends - starts + 7) >> 3, _MAX_WORDS + 1)
         kinds = np.flatnonzero(np.bincount(words)).tolist()
@@ -66,28 +69,18 @@ class PathTable:
         table = self._tables.get(words)
         return np.full(len(starts), -1) if table is None else table.find(_rows(words, text, starts, ends))
 
-    def _others_or_new(
-        self, text: Text, starts: Places, ends: Places, words: Places, new: Callable[[bytes], int]
-    ) -> list[int]:
+    def _others_or_new(self, text: Text, starts: Places, ends: Places, words: Places, new: New) -> Sequence[int]:
         """Of paths that stand in no table."""
         data, others = text.data, self._others
-        found: list[int] = []
-        made: dict[bytes, int] = {}
-        places: list[int] = []  # of these
-        for place, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
-            path = data[start:end]
-            number = made.get(path)
-            if number is None and others:
-                number = others.get(path)
-            if number is None:
-                number = new(path)
-                if number >= 0:
-                    made[path] = number
-                    places.append(place)
-            found.append(number)
+        paths = [data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+        asked = [path for path in dict.fromkeys(paths) if path not in others]
+        numbers = dict(zip(asked, new(asked), strict=True))
+        made = {path: number for path, number in numbers.items() if number >= 0}
         if made:
+            first = dict(zip(reversed(paths), range(len(paths) - 1, -1, -1), strict=True))
+            places = [first[path] for path in made]
             self._add(text, starts[places], ends[places], words[places], made)
-        return found
+        return [numbers[path] if path in numbers else others[path] for path in paths]
 
     def _add(self, text: Text, starts: Places, ends: Places, words: Places, made: Mapping[bytes, int]) -> None:
         self._count += len(made)

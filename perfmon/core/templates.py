@@ -60,9 +60,9 @@ def split_path(path: str, templates: Sequence[Template] = DEFAULT_TEMPLATES) -> 
 
 
 class PathReader:
-    """Finds the series of paths that are met for the first time, in about a microsecond.
+    """Finds the series of paths that are met for the first time, in about a microsecond each.
 
-    What paths have in common is worked out once: those of a host its beginning, those of a metric the metric.
+    What they have in common is worked out once: what paths of a host begin with, and what those of a metric end with.
     """
 
     def __init__(self, templates: Sequence[Template] = DEFAULT_TEMPLATES) -> None:
@@ -70,32 +70,43 @@ class PathReader:
         # a template with so many nodes or fewer looks at no other node of a path that has more
         self._depth = max(len(template.nodes) for template in templates)
         self._metrics: dict[bytes, str] = {}  # that can be stored, without tags: one object for all hosts
-        # The path before was one of this numbering and log, and began so; this begins the metrics of such paths.
-        self._start: tuple[Numbering | None, HostLog | None, bytes, bytes] = None, None, b"", b""
+        # Of the last path: its numbering and log, how it began, and how metrics of paths that begin so begin.
+        self._numbering: Numbering | None = None
+        self._log: HostLog | None = None
+        self._start = self._before = b""
 
-    def series(self, path: bytes, numbering: Numbering) -> int:
-        """The series of `path`. Raises `BadName`."""
-        known, log, start, before = self._start
-        if log is not None and known is numbering and path.startswith(start):
-            rest = before + path[len(start) :]
-            metric = self._metrics.get(rest)
-            if metric is None and b";" not in rest:  # a tag may name the host
-                metric = checked_metric(_decoded(rest))
-                if len(self._metrics) >= _REMEMBERED:
-                    self._metrics.clear()
-                self._metrics[rest] = metric
-            if metric is not None:
-                return numbering.series_of(log, metric)
-        host, metric = split_path(_decoded(path), self._templates)
-        log = numbering.host(host)
-        *nodes, rest = path.split(b".", self._depth)
-        if len(nodes) == self._depth and b";" not in path:
-            self._start = numbering, log, path[: len(path) - len(rest)], metric.encode().removesuffix(rest)
-        return numbering.series_of(log, metric)
-
-
-def _decoded(path: bytes) -> str:
-    try:
-        return path.decode()
-    except UnicodeDecodeError:
-        raise BadName(f"path is not UTF-8: {repr(path[:80])[1:]}") from None
+    def series(self, paths: Sequence[bytes], numbering: Numbering, refused: list[BadName]) -> list[int]:
+        """The series of each of `paths`; -1 for one that can have none, and why in `refused`."""
+        log, start, before = self._log, self._start, self._before
+        if self._numbering is not numbering:
+            self._numbering, log = numbering, None
+        metrics, series_of = self._metrics, numbering.series_of
+        found = []
+        for path in paths:
+            if log is not None and path.startswith(start):
+                metric = metrics.get(before + path[len(start) :])
+                if metric is not None:
+                    found.append(series_of(log, metric))
+                    continue
+            try:
+                text = path.decode()
+                host, metric = split_path(text, self._templates)
+            except UnicodeDecodeError:
+                refused.append(BadName(f"path is not UTF-8: {repr(path[:80])[1:]}"))
+                found.append(-1)
+                continue
+            except BadName as problem:
+                refused.append(problem)
+                found.append(-1)
+                continue
+            own = numbering.host(host)
+            *nodes, rest = path.split(b".", self._depth)
+            if len(nodes) == self._depth and b";" not in path:  # a tag may name the host
+                log, start = own, path[: len(path) - len(rest)]
+                before = metric.encode().removesuffix(rest)
+                if len(metrics) >= _REMEMBERED:
+                    metrics.clear()
+                metrics[before + rest] = metric
+            found.append(series_of(own, metric))
+        self._log, self._start, self._before = log, start, before
+        return found

@@ -286,7 +286,7 @@ class NumberingTests(SynchronousTestCase):
             else:
                 by_both.schema("h", [f"m{number}"])
             path = b"%d" % number
-            by_paths.paths.find(Text(path), np.array([0]), np.array([len(path)]), lambda path: 0)
+            by_paths.paths.find(Text(path), np.array([0]), np.array([len(path)]), lambda paths: [0])
             by_hosts.host(f"h{number}")
         for each in (by_series, by_schemas, by_both, by_paths, by_hosts):
             self.assertTrue(each.full)

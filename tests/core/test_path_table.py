@@ -1,6 +1,6 @@
 """Tests for `perfmon.core.path_table`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from unittest import mock
 
@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from perfmon.core import path_table
-from perfmon.core.path_table import PathTable
+from perfmon.core.path_table import New, PathTable
 from perfmon.core.words import MAX_STRETCH, Text, Words
 
 
-def looked_up(table: PathTable, paths: Sequence[bytes], new: Callable[[bytes], int]) -> list[int]:
+def looked_up(table: PathTable, paths: Sequence[bytes], new: New) -> list[int]:
     """What `table` gives for `paths`, which stand in a text one directly behind the other."""
     ends = np.array(list(accumulate(map(len, paths))), np.int64)
     starts = ends - np.array([len(path) for path in paths], np.int64)
@@ -23,11 +23,11 @@ def looked_up(table: PathTable, paths: Sequence[bytes], new: Callable[[bytes], i
 
 
 def added(table: PathTable, model: dict[bytes, int]) -> None:
-    looked_up(table, list(model), model.__getitem__)
+    looked_up(table, list(model), lambda paths: [model[path] for path in paths])
 
 
 def found(table: PathTable, paths: Sequence[bytes]) -> list[int]:
-    return looked_up(table, paths, lambda path: -1)
+    return looked_up(table, paths, lambda paths: [-1] * len(paths))
 
 
 paths = st.binary(min_size=1, max_size=40).filter(lambda path: min(path) > 0x20) | st.integers(1, 300).map(
@@ -46,9 +46,9 @@ class PathTableTests(SynchronousTestCase):
             for path in batch:
                 expected.setdefault(path, len(expected))
 
-            def new(path: bytes) -> int:
-                self.assertNotIn(path, model)
-                return model.setdefault(path, len(model))
+            def new(paths: Sequence[bytes]) -> list[int]:
+                self.assertEqual(len(set(paths) - model.keys()), len(paths))
+                return [model.setdefault(path, len(model)) for path in paths]
 
             self.assertEqual(looked_up(table, batch, new), [expected[path] for path in batch])
             self.assertEqual((model, len(table)), (expected, len(expected)))
@@ -58,15 +58,15 @@ class PathTableTests(SynchronousTestCase):
     def test_refused(self) -> None:
         """A path that can have no number is asked for each time, and leaves no trace."""
         table = PathTable()
-        asked = []
+        asked: list[bytes] = []
 
-        def new(path: bytes) -> int:
-            asked.append(path)
-            return -1
+        def new(paths: Sequence[bytes]) -> list[int]:
+            asked.extend(paths)
+            return [-1] * len(paths)
 
         for _ in range(2):
             self.assertEqual(looked_up(table, [b"bad", b"x" * 200, b"bad"], new), [-1, -1, -1])
-        self.assertEqual((len(asked), len(table)), (6, 0))
+        self.assertEqual((asked, len(table)), ([b"bad", b"x" * 200] * 2, 0))
 
     def test_many(self) -> None:
         """So many that it grows several times, in pieces of any size; of each length some, also beyond words."""
