@@ -26,6 +26,8 @@ class FileTests(OptionsCase):
                 "heartbeat-timeout": "30s",
                 "silence-timeout": 60,
                 "max-connections": 5,
+                "batch-size": 1000,
+                "batch-time": "50ms",
                 "name": "monitor",
                 "interval": 2.5,
                 "retention": "raw:1d",

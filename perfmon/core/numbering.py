@@ -139,6 +139,14 @@ class Columns:
     def nbytes(self) -> int:
         return 24 * len(self.series)
 
+    def cut(self, count: int) -> tuple["Columns", "Columns"]:
+        """The first `count` samples, and the rest."""
+        first, rest = (
+            Columns(self.numbering, self.series[part], self.times_ms[part], self.values[part])
+            for part in (slice(count), slice(count, None))
+        )
+        return first, rest
+
     def logs(self) -> set["HostLog"]:
         """Those of the hosts that have samples here."""
         places = self.numbering.places()[0].take(self.series)
