@@ -161,6 +161,7 @@ class CollectorTests(TestCase):
             [
                 "EmbeddedServer",
                 "Store",
+                "Garbage",
                 "Sealing",
                 "Ingest",
                 "PresenceService",
