@@ -14,7 +14,8 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from perfmon import agent_tap, server_tap
-from perfmon.agent_tap import AgentConfig, endpoint_of
+from perfmon.agent_tap import AgentConfig
+from perfmon.connecting import endpoint_of
 from perfmon.core.presence import Timeouts
 from perfmon.core.templates import DEFAULT_TEMPLATES, Template
 from perfmon.core.tiers import DAY, HOURS, MINUTES, RAW, TIERS
@@ -269,7 +270,7 @@ class AgentOptionsTests(OptionsCase):
         """An agent needs to know the collector; the rest has defaults."""
         self.assertEqual(
             self.agent("--server", "monitor:9000"),
-            AgentConfig("monitor:9000", "tcp:monitor:9000", own_name(), 10.0, "", {}),
+            AgentConfig("monitor:9000", own_name(), 10.0, "", {}),
         )
         self.assertIn("--server HOST:PORT is needed", self.refused(agent=True))
 
@@ -280,7 +281,7 @@ class AgentOptionsTests(OptionsCase):
             *("--label", "rack=7", "--label", "note=a=b", "--label", "empty="),
         )
         labels = {"rack": "7", "note": "a=b", "empty": ""}
-        self.assertEqual(config, AgentConfig("tls:monitor:9000", "tls:monitor:9000", "web1", 60.0, TOKEN, labels))
+        self.assertEqual(config, AgentConfig("tls:monitor:9000", "web1", 60.0, TOKEN, labels))
 
     def test_bad_values(self) -> None:
         """A value that makes no sense is refused in a sentence that names its option."""

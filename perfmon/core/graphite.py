@@ -27,6 +27,16 @@ _FEW = 2000  # bytes
 _FEW_TIMES = 100
 
 
+def encode_lines(metrics: Sequence[str], host: str, values: Sequence[float], time: float) -> bytes:
+    """Lines that say of each of the `metrics` of `host` its value at `time` (s since the epoch, to the millisecond).
+
+    The host is a tag, so a metric that has tags keeps its name.
+    """
+    end = f"{time:.3f}\n"
+    lines = [f"{metric};host={host} {value!r} {end}" for metric, value in zip(metrics, values, strict=True)]
+    return "".join(lines).encode()
+
+
 class GraphiteParser:
     """Cuts a byte stream into samples, keeping the unfinished last line.
 

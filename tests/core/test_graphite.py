@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from perfmon.core.graphite import MAX_LINE, GraphiteParser
+from perfmon.core.graphite import MAX_LINE, GraphiteParser, encode_lines
 from perfmon.core.names import MAX_HOST, MAX_METRIC, BadName
 from perfmon.core.numbering import Columns, Numbering
 from perfmon.core.reject import (
@@ -579,3 +579,20 @@ class FastPathTests(SynchronousTestCase):
         self.assertEqual([value for *_, value in samples], [float(value) for value, _ in numbers])
         self.assertEqual([time for _, _, time, _ in samples], [round(time * 1000) for _, time in numbers])
         self.assertEqual(reasons, {})
+
+
+class EncodeTests(SynchronousTestCase):
+    @given(
+        st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=3, max_size=3),
+        st.integers(round(NOW * 1000) - 172_000_000, round(NOW * 1000) + 500_000),
+    )
+    def test_read_again(self, values: list[float], time_ms: int) -> None:
+        """What is written is read as the same samples: names with their tags, values to the last bit."""
+        metrics = ["cpu", "cpu;state=user", "disk;device=sda;direction=read"]
+        samples, reasons = parsed([encode_lines(metrics, "web1.example.com", values, time_ms / 1000)])
+        expected = [("web1.example.com", metric, time_ms, value) for metric, value in zip(metrics, values, strict=True)]
+        self.assertEqual((samples, reasons), (expected, {}))
+
+    def test_as_many_values_as_metrics(self) -> None:
+        """A value too many or too few is an error of the caller."""
+        self.assertRaises(ValueError, encode_lines, ["cpu"], "web1", [1.0, 2.0], NOW)
