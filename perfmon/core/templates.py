@@ -75,8 +75,8 @@ class PathReader:
         self._log: HostLog | None = None
         self._start = self._before = b""
 
-    def series(self, paths: Sequence[bytes], numbering: Numbering, refused: list[BadName]) -> list[int]:
-        """The series of each of `paths`; -1 for one that can have none, and why in `refused`."""
+    def series(self, paths: Sequence[bytes], numbering: Numbering, refused: dict[bytes, BadName]) -> list[int]:
+        """The series of each of `paths`; -1 for one that can have none, and in `refused` why."""
         log, start, before = self._log, self._start, self._before
         if self._numbering is not numbering:
             self._numbering, log = numbering, None
@@ -92,11 +92,11 @@ class PathReader:
                 text = path.decode()
                 host, metric = split_path(text, self._templates)
             except UnicodeDecodeError:
-                refused.append(BadName(f"path is not UTF-8: {repr(path[:80])[1:]}"))
+                refused[path] = BadName(f"path is not UTF-8: {repr(path[:80])[1:]}")
                 found.append(-1)
                 continue
             except BadName as problem:
-                refused.append(problem)
+                refused[path] = problem
                 found.append(-1)
                 continue
             own = numbering.host(host)

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from perfmon.core.graphite import MAX_LINE, GraphiteParser, encode_lines
+from perfmon.core.graphite import MANY, MAX_LINE, GraphiteParser, encode_lines
 from perfmon.core.names import MAX_HOST, MAX_METRIC, BadName
 from perfmon.core.numbering import Columns, Numbering
 from perfmon.core.reject import (
@@ -412,33 +412,36 @@ class PathReaderTests(SynchronousTestCase):
         for piece in (every[:cut], every[cut:]):
             if change:
                 numbering = new_numbering()
-            refused: list[BadName] = []
+            refused: dict[bytes, BadName] = {}
             found = reader.series([path.encode() for path in piece], numbering, refused)
-            problems = iter(refused)
             for path, series in zip(piece, found, strict=True):
                 try:
                     expected = numbering.series(*split_path(path, chosen))
                 except BadName as problem:
-                    self.assertEqual((series, str(next(problems))), (-1, str(problem)))
+                    self.assertEqual((series, str(refused[path.encode()])), (-1, str(problem)))
                 else:
                     self.assertEqual(series, expected)
-            self.assertEqual(list(problems), [])
+                    self.assertNotIn(path.encode(), refused)
 
     def test_bad_bytes(self) -> None:
         """Bytes that are no UTF-8 are refused, also behind a beginning that is known."""
-        refused: list[BadName] = []
+        refused: dict[bytes, BadName] = {}
         paths = [b"servers.web1.\xff", b"servers.\xff.cpu", b"servers.web1.cpu", b"servers.web1.\xff"]
         self.assertEqual(PathReader().series(paths, new_numbering(), refused), [-1, -1, 0, -1])
-        self.assertEqual(len(refused), 3)
+        self.assertEqual(set(refused), {paths[0], paths[1]})
 
 
 class FastPathTests(SynchronousTestCase):
     """A whole read taken at once gives what its lines give one by one, or is left to them."""
 
-    def taken(self, lines: bytes, max_line: int = MAX_LINE) -> bool:
-        """Proves for `lines` that the fast path declines or agrees; returns whether it took them."""
+    def taken(self, lines: bytes, max_line: int = MAX_LINE) -> set[bool]:
+        """Proves for `lines` that the fast path declines or agrees; returns whether it took them, few or many."""
+        return {self.taken_by(many, lines, max_line) for many in (0, MANY)}
+
+    def taken_by(self, many: int, lines: bytes, max_line: int) -> bool:
+        """The same for a parser to which `many` bytes are many."""
         numbering = new_numbering()
-        parser = GraphiteParser(lambda: numbering, max_line=max_line)
+        parser = GraphiteParser(lambda: numbering, max_line=max_line, many=many)
         by_fast: list[Rejected] = []
         by_careful: list[Rejected] = []
         fast = parser._fast(lines, NOW, BOUNDS, numbering, by_fast)
@@ -453,6 +456,13 @@ class FastPathTests(SynchronousTestCase):
             self.assertEqual(getattr(fast, column).dtype, getattr(careful, column).dtype)
         return True
 
+    def test_every_bad_name_counts(self) -> None:
+        """Of lines whose paths cannot be stored each is told of, also those of one path; the others are stored."""
+        lines = line() * 3 + line(path=b"nohost") * 2 + line(path=b"-bad.cpu") + line(path=b"nohost")
+        for many in (1, 200):
+            _, reasons = parsed([lines * many])
+            self.assertEqual(reasons, {BAD_NAME: 4 * many})
+
     def test_takes_the_usual(self) -> None:
         """What collectors and shell scripts send is read the fast way."""
         for lines in (
@@ -465,7 +475,7 @@ class FastPathTests(SynchronousTestCase):
             line(path="web1.ü".encode()),
             GOOD_STREAM,
         ):
-            self.assertTrue(self.taken(lines), lines)
+            self.assertEqual(self.taken(lines), {True}, lines)
 
     def test_leaves_the_unusual(self) -> None:
         """What it might read wrong is left to the careful way."""
@@ -501,8 +511,8 @@ class FastPathTests(SynchronousTestCase):
             b"a.b 1 9e9\n",
             b"a." + b"b" * MAX_LINE + b" 1 -1\n",
         ):
-            self.assertFalse(self.taken(line() + lines), lines)
-            self.assertFalse(self.taken(lines + line()), lines)
+            self.assertEqual(self.taken(line() + lines), {False}, lines)
+            self.assertEqual(self.taken(lines + line()), {False}, lines)
 
     def test_odd_numbers(self) -> None:
         """However a number is written, as a value or as a time: both ways read it alike."""
@@ -522,19 +532,19 @@ class FastPathTests(SynchronousTestCase):
         word = TIME + b".5"
         for words in product(range(6), repeat=4):
             lines = b"".join(b" ".join([word] * n) + b"\n" for n in words)
-            self.assertEqual(self.taken(lines), set(words) == {3}, words)
+            self.assertEqual(self.taken(lines), {set(words) == {3}}, words)
         for space in (b"\t", b"\r", b"\x0b", b"\x0c", b"  "):
             four = word + space + b" ".join([word] * 3) + b"\n"
             two = word + space + word + b"\n"
             for lines in (four * 3, two * 3, two + four, four + two):
-                self.assertFalse(self.taken(lines), lines)
+                self.assertEqual(self.taken(lines), {False}, lines)
 
     def test_length(self) -> None:
         """A line of the limit is taken, a longer one is left."""
         for length in range(10, 30):
             lines = line() + b"a." + b"b" * (length - 7) + b" 1 -1\n"
             self.assertEqual(len(lines.split(b"\n")[1]), length)
-            self.assertEqual(self.taken(lines, max_line=25), length <= 25)
+            self.assertEqual(self.taken(lines, max_line=25), {length <= 25})
 
     @settings(max_examples=300)
     @given(
@@ -574,7 +584,7 @@ class FastPathTests(SynchronousTestCase):
     def test_any_good_numbers(self, numbers: list[tuple[float | int, float]]) -> None:
         """Finite numbers as Python writes them are read to the last bit, and mostly the fast way."""
         lines = b"".join(line(repr(value).encode(), repr(time).encode()) for value, time in numbers)
-        self.assertTrue(self.taken(lines))
+        self.assertEqual(self.taken(lines), {True})
         samples, reasons = parsed([lines])
         self.assertEqual([value for *_, value in samples], [float(value) for value, _ in numbers])
         self.assertEqual([time for _, _, time, _ in samples], [round(time * 1000) for _, time in numbers])

@@ -30,6 +30,10 @@ def found(table: PathTable, paths: Sequence[bytes]) -> list[int]:
     return looked_up(table, paths, lambda paths: [-1] * len(paths))
 
 
+def found_few(table: PathTable, paths: Sequence[bytes]) -> list[int]:
+    return table.find_few(paths, lambda paths: [-1] * len(paths))
+
+
 paths = st.binary(min_size=1, max_size=40).filter(lambda path: min(path) > 0x20) | st.integers(1, 300).map(
     lambda length: b"long." * (length // 5) + b"x" * (length % 5 + 1)
 )
@@ -37,8 +41,8 @@ paths = st.binary(min_size=1, max_size=40).filter(lambda path: min(path) > 0x20)
 
 class PathTableTests(SynchronousTestCase):
     @settings(max_examples=200)
-    @given(st.lists(st.lists(paths, max_size=20), max_size=6), st.lists(paths, max_size=10))
-    def test_as_a_dict(self, batches: list[list[bytes]], others: list[bytes]) -> None:
+    @given(st.lists(st.lists(paths, max_size=20), max_size=6), st.lists(paths, max_size=10), st.booleans())
+    def test_as_a_dict(self, batches: list[list[bytes]], others: list[bytes], few: bool) -> None:
         """It finds what was there before, asks once for what was not, in its order, and finds nothing else."""
         table, model = PathTable(), dict[bytes, int]()
         for batch in batches:
@@ -50,10 +54,14 @@ class PathTableTests(SynchronousTestCase):
                 self.assertEqual(len(set(paths) - model.keys()), len(paths))
                 return [model.setdefault(path, len(model)) for path in paths]
 
-            self.assertEqual(looked_up(table, batch, new), [expected[path] for path in batch])
+            if few:
+                self.assertEqual(table.find_few(batch, new), [expected[path] for path in batch])
+            else:
+                self.assertEqual(looked_up(table, batch, new), [expected[path] for path in batch])
             self.assertEqual((model, len(table)), (expected, len(expected)))
             asked = [*others, *model, *batch]
-            self.assertEqual(found(table, asked), [model.get(path, -1) for path in asked])
+            for look in (found, found_few, found_few):
+                self.assertEqual(look(table, asked), [model.get(path, -1) for path in asked])
 
     def test_refused(self) -> None:
         """A path that can have no number is asked for each time, and leaves no trace."""
