@@ -32,6 +32,7 @@ from perfmon.storage.windows import REVISION_FIELD
 from perfmon.web.api import Backend, JsonApi
 from perfmon.web.http import Route
 from tests.core.models import done
+from tests.services.own_figures import own_figures
 
 PROJECT = Path(__file__).parent.parent
 DOCS = PROJECT / "docs"
@@ -262,13 +263,18 @@ class MetricTests(SynchronousTestCase):
         self.assertEqual({metric: cells[0] for metric, cells in self.described.items()}, dict(UNITS))
         self.assertEqual({cells[1] for cells in self.described.values()}, {"gauge", "counter"})
 
+    def test_collector(self) -> None:
+        """The metrics under the heading of the collector are those that it has."""
+        described = {cells[0].strip("`") for cells in rows(section(REFERENCE / "metrics.md", "The collector"))}
+        self.assertEqual({split_tags(metric)[0] for metric in own_figures()}, described)
+
     def test_tags(self) -> None:
-        """What this machine sends has the tags that the table says."""
+        """What this machine sends has the tags that the table says, and so has what the collector stores of itself."""
         sampler = Sampler(all_probes())
         sampler.sample()
         values, _ = sampler.sample()
         self.assertGreater(len(values), 10)
-        for metric in values:
+        for metric in (*values, *own_figures()):
             name, tags = split_tags(metric)
             self.assertEqual(re.findall(r"`(\w+)`", self.described[name][2]), sorted(tags), metric)
 
