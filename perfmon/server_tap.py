@@ -22,8 +22,9 @@ from perfmon.host import own_name, this_host
 from perfmon.options import HOW_TO_TOKEN, ConfigurableOptions, at_least, port, whole
 from perfmon.storage.address import StoreAddress, parse_store
 
-# Connections that wait to be accepted: a whole fleet that comes back at once must not be turned away.
-_BACKLOG = 4096
+# Connections that wait to be accepted: a whole fleet that comes back at once must not be turned away. The system grants
+# less where its own limit is lower (Linux: net.core.somaxconn, 4,096 by default).
+_BACKLOG = 16_384
 
 
 class Options(ConfigurableOptions):
@@ -204,6 +205,7 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
     from perfmon.probes.sampler import Sampler, all_probes
     from perfmon.services.backend import CollectorBackend
     from perfmon.services.commits import Commits
+    from perfmon.services.descriptors import Descriptors
     from perfmon.services.exports import Exports
     from perfmon.services.ingest import Ingest
     from perfmon.services.listening import Listening
@@ -291,7 +293,8 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
     queries = Queries(store, history, ingest, reactor, time.time)
     reports, exports = Reports(queries, history, time.time), Exports(history, reactor, time.time)
     backend = CollectorBackend(store, queries, reports, exports, status, ingest, presence, refusals, reactor, time.time)
-    for service in (sealing, ingest, presence, lag, status):
+    descriptors = Descriptors(reactor)
+    for service in (sealing, ingest, presence, lag, status, descriptors):
         service.setServiceParent(collector)
 
     if config.stats_interval:
@@ -318,5 +321,5 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
             except (ValueError, TypeError, OSError) as problem:
                 raise SystemExit(f"perfmon: cannot listen on {description!r}: {problem}") from None
             shown = url.replace("http:", "https:") if description.startswith("ssl:") else url
-            Listening(what, server, description, served, shown).setServiceParent(collector)
+            Listening(what, server, description, served, descriptors, shown).setServiceParent(collector)
     return collector

@@ -222,9 +222,9 @@ class CompletedTests(SynchronousTestCase):
     def test_table(self) -> None:
         """A port gets a backlog for a fleet, a unix socket a mode that keeps others out; what is given stays."""
         for endpoint, expected in (
-            ("tcp:9000", "tcp:9000:backlog=4096"),
-            (r"tcp6:9000:interface=\:\:1", r"tcp6:9000:interface=\:\:1:backlog=4096"),
-            ("ssl:9000:privateKey=k.pem", "ssl:9000:privateKey=k.pem:backlog=4096"),
+            ("tcp:9000", "tcp:9000:backlog=16384"),
+            (r"tcp6:9000:interface=\:\:1", r"tcp6:9000:interface=\:\:1:backlog=16384"),
+            ("ssl:9000:privateKey=k.pem", "ssl:9000:privateKey=k.pem:backlog=16384"),
             ("tcp:9000:backlog=5", "tcp:9000:backlog=5"),
             ("unix:/run/perfmon.sock", "unix:/run/perfmon.sock:mode=660"),
             ("unix:/run/perfmon.sock:mode=600", "unix:/run/perfmon.sock:mode=600"),

@@ -167,6 +167,7 @@ class CollectorTests(TestCase):
                 "PresenceService",
                 "LoopLag",
                 "Status",
+                "Descriptors",
                 "StatsLog",
                 "OwnHost",
                 "Sampling",

@@ -5,10 +5,13 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import msgspec
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from perfmon.core.messages import (
+    MAX_HELLO,
+    MAX_LINE,
     MAX_SCHEMA,
     PROTOCOL,
     Ack,
@@ -77,7 +80,7 @@ class AgentSession:
         self._clock = around.clock
         self._wall = around.wall
         self._kept = around.kept
-        self._lines = LineBuffer()
+        self._lines = LineBuffer(MAX_HELLO)
         self._hello: Hello | None = None
         self._schemas: dict[int, _Schema] = {}
         self._closed = False
@@ -194,7 +197,8 @@ class AgentSession:
         self._agents[hello.host] = self
         if older is not None:
             older.abort()  # the same agent has reconnected, or the older one is late
-        self._hello = hello
+        self._hello = msgspec.structs.replace(hello, labels={}, platform={}, token="")  # these are the store's to keep
+        self._lines.max_line = MAX_LINE
         self._hello_due.cancel()
         interval, timeout = self._beat
         self._send(Welcome(PROTOCOL, interval, timeout))
@@ -238,7 +242,7 @@ class AgentSession:
         if len(self._schemas) >= MAX_SCHEMAS and message.id not in self._schemas:
             raise ProtocolError(f"more than {MAX_SCHEMAS} schemas on one connection")
         try:
-            metrics = [checked_metric(name) for name in message.names]
+            metrics = tuple(map(checked_metric, message.names))  # a tuple: the numbering keeps the same one
         except BadName as problem:
             raise ProtocolError(str(problem)) from None
         if len(set(metrics)) < len(metrics):
