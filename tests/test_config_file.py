@@ -28,6 +28,7 @@ class FileTests(OptionsCase):
                 "max-connections": 5,
                 "name": "monitor",
                 "interval": 2.5,
+                "stats-interval": "1m",
                 "retention": "raw:1d",
                 "no-self": True,
                 "graphite-template": ["a.HOST", "b.HOST"],
