@@ -3,22 +3,19 @@
 An agent stays small: nothing here imports numpy, the store or the web.
 """
 
-import re
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from twisted.application.service import IService
-from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.python import usage
 
+from perfmon.connecting import client_endpoint, server_of
 from perfmon.core.messages import label_problem
 from perfmon.core.names import checked_host
 from perfmon.core.tiers import parse_duration
 from perfmon.host import own_name, this_host
-from perfmon.options import ConfigurableOptions, at_least, pairs, port
-
-_HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]+)):(\d+)")
+from perfmon.options import ConfigurableOptions, at_least, pairs
 
 
 class Options(ConfigurableOptions):
@@ -51,8 +48,7 @@ class Options(ConfigurableOptions):
 class AgentConfig:
     """The options of the agent, checked."""
 
-    server: str  # as given
-    endpoint: str  # a client endpoint description
+    server: str  # HOST:PORT, or a client endpoint description
     name: str
     interval: float  # s
     token: str
@@ -61,8 +57,6 @@ class AgentConfig:
     @classmethod
     def of(cls, options: Options) -> "AgentConfig":
         """Raises UsageError."""
-        if not options["server"]:
-            raise usage.UsageError("--server HOST:PORT is needed: where the collector listens, by default port 9000")
         try:
             labels = pairs(options["label"])
             problem = label_problem(labels)
@@ -71,30 +65,12 @@ class AgentConfig:
         if problem is not None:
             raise usage.UsageError(f"--label: {problem}")
         return cls(
-            server=options["server"],
-            endpoint=options.checked("server", endpoint_of),
+            server=server_of(options),
             name=own_name() if options["name"] is None else options.checked("name", checked_host),
             interval=options.checked("interval", at_least(0.1, parse_duration)),
             token=options.token(),
             labels=labels,
         )
-
-
-def endpoint_of(server: str) -> str:
-    """The client endpoint description for ``HOST:PORT``; other endpoint descriptions are taken as they are.
-
-    Raises ValueError.
-    """
-    match = _HOST_PORT.fullmatch(server)
-    if match is not None:
-        host = (match[1] or match[2]).replace(":", "\\:")
-        return f"tcp:{host}:{port(match[3])}"
-    kind = server.partition(":")[0]
-    if kind == "ssl":
-        raise ValueError("ssl: does not check who answers, and would hand over the token; write tls:HOST:PORT")
-    if kind in ("tcp", "tls", "unix"):
-        return server
-    raise ValueError(f"{server!r}: write HOST:PORT, [IPV6]:PORT, or an endpoint such as tls:HOST:PORT")
 
 
 def makeService(options: Options) -> IService:
@@ -107,7 +83,6 @@ def makeService(options: Options) -> IService:
 
 def make_agent(config: AgentConfig, reactor: Any) -> IService:
     """Wires the parts together."""
-    from twisted.internet.endpoints import HostnameEndpoint, clientFromString
     from twisted.internet.threads import deferToThread
 
     from perfmon.core.outbox import Outbox
@@ -116,18 +91,7 @@ def make_agent(config: AgentConfig, reactor: Any) -> IService:
     from perfmon.services.sampling import Sampling
     from perfmon.services.staged import StagedService
 
-    address = _HOST_PORT.fullmatch(config.server)
-    if address is not None:
-        # what clientFromString would make of it, without the plugins that it loads first: 12 MB
-        endpoint: IStreamClientEndpoint = HostnameEndpoint(reactor, address[1] or address[2], int(address[3]))
-    else:
-        try:
-            endpoint = clientFromString(reactor, config.endpoint)
-        except (ValueError, TypeError, OSError) as problem:
-            raise SystemExit(
-                f"perfmon-agent: --server {config.server} is no client endpoint: write HOST:PORT, tls:HOST:PORT or "
-                f"unix:path=PATH ({problem})"
-            ) from None
+    endpoint = client_endpoint(reactor, config.server, "perfmon-agent")
     agent = StagedService()
     outbox = Outbox()
     hello = this_host(config.name, config.interval, config.labels, config.token)

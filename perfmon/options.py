@@ -104,6 +104,18 @@ def at_least(least: float, parse: Callable[[str], float]) -> Callable[[str], flo
     return parsed
 
 
+def at_most(most: float, parse: Callable[[str], float]) -> Callable[[str], float]:
+    """`parse`, refusing numbers above `most`."""
+
+    def parsed(text: str) -> float:
+        number = parse(text)
+        if not number <= most:
+            raise ValueError(f"{text} is above {most:g}")
+        return number
+
+    return parsed
+
+
 def whole(text: str) -> int:
     """A whole number."""
     if not text.isdecimal():

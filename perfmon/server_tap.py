@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python import usage
 
+from perfmon.core.heads import BATCH_SIZE
 from perfmon.core.messages import Hello
 from perfmon.core.names import checked_host
 from perfmon.core.presence import Timeouts
@@ -19,12 +20,15 @@ from perfmon.core.templates import DEFAULT_TEMPLATES, Template
 from perfmon.core.tiers import Tier, parse_duration, parse_retention
 from perfmon.files import allow_connections
 from perfmon.host import own_name, this_host
-from perfmon.options import HOW_TO_TOKEN, ConfigurableOptions, at_least, port, whole
+from perfmon.options import HOW_TO_TOKEN, ConfigurableOptions, at_least, at_most, port, whole
 from perfmon.storage.address import StoreAddress, parse_store
 
 # Connections that wait to be accepted: a whole fleet that comes back at once must not be turned away. The system grants
 # less where its own limit is lower (Linux: net.core.somaxconn, 4,096 by default).
 _BACKLOG = 16_384
+
+# Who waits longer for an acknowledgement might think that the collector is stuck.
+MAX_BATCH_TIME = 5.0  # s
 
 
 class Options(ConfigurableOptions):
@@ -42,6 +46,8 @@ class Options(ConfigurableOptions):
         ["heartbeat-timeout", None, "15s", "an agent without a sign of life for so long has departed"],
         ["silence-timeout", None, "5m", "a sender without heartbeats that sent nothing for so long is silent"],
         ["max-connections", None, "20000", "most connections on the port at once"],
+        ["batch-size", None, str(BATCH_SIZE), "most samples in one commit to the store"],
+        ["batch-time", None, "10ms", "least time between the beginnings of two commits, 0 for none"],
         ["name", "n", None, "name of the collector's own host; by default the machine's"],
         ["interval", None, "5s", "time between samples of the collector's own host"],
         ["stats-interval", None, "20s", "time between lines of statistics in the log; 0 for none"],
@@ -87,6 +93,8 @@ class ServerConfig:
     token: str
     timeouts: Timeouts
     max_connections: int
+    batch_size: int  # samples
+    batch_time: float  # s
     templates: tuple[Template, ...]
     graphite_from: tuple[Any, ...]  # networks
     own_host: str  # empty: not to be sampled
@@ -106,6 +114,8 @@ class ServerConfig:
             token=options.token(),
             timeouts=Timeouts(late=timeout / 2, departed=timeout, silent=options.checked("silence-timeout", duration)),
             max_connections=int(options.checked("max-connections", at_least(1, whole))),
+            batch_size=int(options.checked("batch-size", at_least(1, whole))),
+            batch_time=options.checked("batch-time", at_most(MAX_BATCH_TIME, parse_duration)),
             templates=(*_each(options, "graphite-template", Template.parse), *DEFAULT_TEMPLATES),
             graphite_from=_each(options, "graphite-from", ip_network),
             own_host="" if options["no-self"] else _own_host(options),
@@ -207,6 +217,7 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
     from perfmon.services.commits import Commits
     from perfmon.services.descriptors import Descriptors
     from perfmon.services.exports import Exports
+    from perfmon.services.garbage import Garbage
     from perfmon.services.ingest import Ingest
     from perfmon.services.listening import Listening
     from perfmon.services.looplag import LoopLag
@@ -254,7 +265,7 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
 
     heartbeat = config.timeouts.departed / 3
     refusals = Refusals(time.monotonic)
-    ingest = Ingest(store, reactor, time.time, config.tiers[0])
+    ingest = Ingest(store, reactor, time.time, config.tiers[0], config.batch_size, config.batch_time)
     commits = Commits(time.monotonic)
     ingest.listen(commits)
     sealing = Sealing(store.windows, reactor, time.time)
@@ -294,7 +305,7 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
     reports, exports = Reports(queries, history, time.time), Exports(history, reactor, time.time)
     backend = CollectorBackend(store, queries, reports, exports, status, ingest, presence, refusals, reactor, time.time)
     descriptors = Descriptors(reactor)
-    for service in (sealing, ingest, presence, lag, status, descriptors):
+    for service in (Garbage(reactor), sealing, ingest, presence, lag, status, descriptors):
         service.setServiceParent(collector)
 
     if config.stats_interval:

@@ -26,6 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "services": {"core", "probes", "web", "storage", "net", "version"},
     "reconnecting": set(),
     "options": set(),
+    "connecting": {"options"},
     "files": set(),
     "client": set(),
     "host": {"core", "version"},

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from twisted.trial.unittest import SynchronousTestCase
 
-from perfmon import agent_tap, cli, server_tap
+from perfmon import agent_tap, cli, server_tap, simulator_tap
 from perfmon.core import chunks, graphite, messages
 from perfmon.core.chunks import TAGGED_FIELD, TIMES_FIELD, Times, read_samples
 from perfmon.core.frames import HEAD, NAMES, ROWS, SAMPLES, head_frame, names_frame, rows_frame
@@ -128,13 +128,14 @@ class PageTests(SynchronousTestCase):
 
 
 class OptionTests(SynchronousTestCase):
-    TAPS: Mapping[str, type[server_tap.Options | agent_tap.Options]] = {
+    TAPS: Mapping[str, type[server_tap.Options | agent_tap.Options | simulator_tap.Options]] = {
         "The collector": server_tap.Options,
         "The agent": agent_tap.Options,
+        "The simulator": simulator_tap.Options,
     }
 
     def test_options(self) -> None:
-        """Every long option of both programs has its heading, and no other has."""
+        """Every long option of each program has its heading, and no other has."""
         for program, options in self.TAPS.items():
             body = section(REFERENCE / "options.md", program)
             self.assertEqual(set(sections(body, 3)), {f"--{option.rstrip('=')}" for option in options().longOpt})

@@ -62,7 +62,7 @@ class InstallTests(SynchronousTestCase):
         """The plugin is listed, from this environment's perfmon, and the command line is there."""
         shown = run(self.python, "-c", _TWISTD, "--help", cwd=self.folder)
         listed = [line.split()[0] for line in shown.splitlines() if line.strip().startswith("perfmon")]
-        self.assertEqual(listed, ["perfmon", "perfmon-agent"])
+        self.assertEqual(listed, ["perfmon", "perfmon-agent", "perfmon-simulator"])
         self.assertIn("perfmon", run(self.environment / "bin" / "perfmon", "--version", cwd=self.folder))
 
     def test_plain(self) -> None:

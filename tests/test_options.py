@@ -14,7 +14,8 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from perfmon import agent_tap, server_tap
-from perfmon.agent_tap import AgentConfig, endpoint_of
+from perfmon.agent_tap import AgentConfig
+from perfmon.connecting import endpoint_of
 from perfmon.core.presence import Timeouts
 from perfmon.core.templates import DEFAULT_TEMPLATES, Template
 from perfmon.core.tiers import DAY, HOURS, MINUTES, RAW, TIERS
@@ -69,6 +70,8 @@ class ServerOptionsTests(OptionsCase):
                 token="",
                 timeouts=Timeouts(late=7.5, departed=15.0, silent=300.0),
                 max_connections=20_000,
+                batch_size=200_000,
+                batch_time=0.01,
                 templates=DEFAULT_TEMPLATES,
                 graphite_from=(),
                 own_host=own_name(),
@@ -83,8 +86,8 @@ class ServerOptionsTests(OptionsCase):
         config = self.server(
             *("--port", "0", "--http-port", "8080", "--interface", "::", "--store", "redis://:pw@db/2"),
             *("--token-file", self.token_file(), "--heartbeat-timeout", "1m", "--silence-timeout", "1h"),
-            *("--max-connections", "7", "--name", "monitor", "--interval", "500ms"),
-            *("--stats-interval", "2m"),
+            *("--max-connections", "7", "--batch-size", "5000", "--batch-time", "0.25"),
+            *("--name", "monitor", "--interval", "500ms", "--stats-interval", "2m"),
             *("--graphite-template", "dc.*.HOST", "--graphite-template", "x.HOST"),
             *("--graphite-from", "10.0.0.0/8", "--graphite-from", "2001:db8::/32"),
             *("--retention", "raw:12h,1h:2y"),
@@ -98,6 +101,8 @@ class ServerOptionsTests(OptionsCase):
                 token=TOKEN,
                 timeouts=Timeouts(late=30.0, departed=60.0, silent=3600.0),
                 max_connections=7,
+                batch_size=5_000,
+                batch_time=0.25,
                 templates=(Template.parse("dc.*.HOST"), Template.parse("x.HOST"), *DEFAULT_TEMPLATES),
                 graphite_from=(ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")),
                 own_host="monitor",
@@ -147,6 +152,10 @@ class ServerOptionsTests(OptionsCase):
             ("silence-timeout", "0", "below 0.1"),
             ("max-connections", "many", "no whole number"),
             ("max-connections", "0", "below 1"),
+            ("batch-size", "0", "below 1"),
+            ("batch-size", "1e6", "no whole number"),
+            ("batch-time", "-1", "no duration"),
+            ("batch-time", "1m", "1m is above 5"),
             ("name", "a b", "bad host name"),
             ("name", "", "bad host name"),
             ("interval", "1 fortnight", "no duration"),
@@ -271,7 +280,7 @@ class AgentOptionsTests(OptionsCase):
         """An agent needs to know the collector; the rest has defaults."""
         self.assertEqual(
             self.agent("--server", "monitor:9000"),
-            AgentConfig("monitor:9000", "tcp:monitor:9000", own_name(), 10.0, "", {}),
+            AgentConfig("monitor:9000", own_name(), 10.0, "", {}),
         )
         self.assertIn("--server HOST:PORT is needed", self.refused(agent=True))
 
@@ -282,7 +291,7 @@ class AgentOptionsTests(OptionsCase):
             *("--label", "rack=7", "--label", "note=a=b", "--label", "empty="),
         )
         labels = {"rack": "7", "note": "a=b", "empty": ""}
-        self.assertEqual(config, AgentConfig("tls:monitor:9000", "tls:monitor:9000", "web1", 60.0, TOKEN, labels))
+        self.assertEqual(config, AgentConfig("tls:monitor:9000", "web1", 60.0, TOKEN, labels))
 
     def test_bad_values(self) -> None:
         """A value that makes no sense is refused in a sentence that names its option."""

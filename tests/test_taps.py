@@ -17,7 +17,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.plugin import getPlugins
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from perfmon import agent_tap, server_tap
+from perfmon import agent_tap, server_tap, simulator_tap
 from perfmon.core.reject import TOO_OLD
 from perfmon.core.tiers import DAY
 from perfmon.server_tap import ServerConfig
@@ -51,8 +51,9 @@ print(*sorted(name for name in sys.modules if name.startswith(forbidden)))
 
 _OPTIONS_ONLY = """
 import sys
-from perfmon import agent_tap, server_tap
-for tap, words in ((server_tap, []), (agent_tap, ["--server", "127.0.0.1:1"])):
+from perfmon import agent_tap, server_tap, simulator_tap
+server = ["--server", "127.0.0.1:1"]
+for tap, words in ((server_tap, []), (agent_tap, server), (simulator_tap, server)):
     tap.Options().parseOptions(words)
 print(*(name for name in ("twisted.internet.reactor", "txredisapi") if name in sys.modules))
 """
@@ -65,10 +66,15 @@ def printed(script: str) -> str:
 
 class PluginTests(SynchronousTestCase):
     def test_listed(self) -> None:
-        """twistd lists the collector and the agent, and finds their options and their services."""
+        """twistd lists the collector, the agent and the simulator, and finds their options and their services."""
         makers = {maker.tapname: maker for maker in getPlugins(IServiceMaker) if maker.tapname.startswith("perfmon")}
-        self.assertEqual(makers.keys(), {"perfmon", "perfmon-agent"})
-        for name, tap in (("perfmon", server_tap), ("perfmon-agent", agent_tap)):
+        taps: dict[str, Any] = {
+            "perfmon": server_tap,
+            "perfmon-agent": agent_tap,
+            "perfmon-simulator": simulator_tap,
+        }
+        self.assertEqual(makers.keys(), taps.keys())
+        for name, tap in taps.items():
             maker = makers[name]
             self.assertIs(maker.options, tap.Options)
             self.assertIs(maker.makeService, tap.makeService)
@@ -76,11 +82,11 @@ class PluginTests(SynchronousTestCase):
 
     def test_help(self) -> None:
         """Every option says what it is."""
-        for tap in (server_tap, agent_tap):
-            text = str(tap.Options())
-            for option in tap.Options().longOpt:
+        for kind in (server_tap.Options, agent_tap.Options, simulator_tap.Options):
+            text = str(kind())
+            for option in kind().longOpt:
                 self.assertRegex(text, rf"--{option}\s*\S+ +\S+" if option.endswith("=") else rf"--{option} +\S+")
-            self.assertIn(tap.Options.longdesc, " ".join(text.split()))
+            self.assertIn(kind.longdesc, " ".join(text.split()))
 
 
 class ImportTests(SynchronousTestCase):
@@ -162,6 +168,7 @@ class CollectorTests(TestCase):
             [
                 "EmbeddedServer",
                 "Store",
+                "Garbage",
                 "Sealing",
                 "Ingest",
                 "PresenceService",

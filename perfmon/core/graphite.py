@@ -27,6 +27,16 @@ _FEW = 2000  # bytes
 _FEW_TIMES = 100
 
 
+def encode_lines(metrics: Sequence[str], host: str, values: Sequence[float], time: float) -> bytes:
+    """Lines that say of each of the `metrics` of `host` its value at `time` (s since the epoch, to the millisecond).
+
+    The host is a tag, so a metric that has tags keeps its name.
+    """
+    end = f"{time:.3f}\n"
+    lines = [f"{metric};host={host} {value!r} {end}" for metric, value in zip(metrics, values, strict=True)]
+    return "".join(lines).encode()
+
+
 class GraphiteParser:
     """Cuts a byte stream into samples, keeping the unfinished last line.
 
@@ -132,26 +142,10 @@ class GraphiteParser:
         self, text: Text, starts: Places, ends: Places, numbering: Numbering, rejected: list[Rejected]
     ) -> NDArray[np.int64]:
         """The series of the paths that stand at starts..ends in `text`; -1 for those that can have none."""
-        series = numbering.paths.find(text, starts, ends)
-        unknown = np.flatnonzero(series < 0)
-        if len(unknown):
-            found: dict[bytes, int] = {}
-            for place, start, end in zip(
-                unknown.tolist(), starts[unknown].tolist(), ends[unknown].tolist(), strict=True
-            ):
-                path = text.data[start:end]
-                number = found.get(path)
-                if number is None:
-                    try:
-                        number = found[path] = self._paths.series(path.decode(), numbering)
-                    except UnicodeDecodeError:
-                        rejected.append(Rejected(BAD_NAME, f"path is not UTF-8: {_shown(path)}"))
-                        continue
-                    except BadName as problem:
-                        rejected.append(Rejected(BAD_NAME, str(problem)))
-                        continue
-                series[place] = number
-            numbering.paths.add(found)
+
+        refused: list[BadName] = []
+        series = numbering.paths.find(text, starts, ends, lambda paths: self._paths.series(paths, numbering, refused))
+        rejected += [Rejected(BAD_NAME, str(problem)) for problem in refused]
         return series
 
 

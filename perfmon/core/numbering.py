@@ -30,7 +30,7 @@ class HeadState:
     identity: bytes = b""  # what tells it from another of the same key
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # not frozen: that would take three times as long to make, for each line of an agent
 class Row:
     """One sampling round of one host: values of the metrics first, first + 1, ... at one time."""
 
@@ -46,41 +46,65 @@ class Row:
 
     def __len__(self) -> int:
         """Number of samples."""
-        return self.columns - self.absent
+        return len(self.values) // 8 - self.absent
 
 
 class HostLog:
     """One host as this writer numbers it: its metrics, its open heads, its latest rows."""
 
-    __slots__ = ("_numbers", "_runs", "heads", "host", "latest_rows", "names", "series", "writer")
+    __slots__ = ("_numbers", "_runs", "heads", "host", "latest_rows", "names", "place", "series", "writer")
 
-    def __init__(self, host: str, writer: int) -> None:
+    def __init__(self, host: str, writer: int, place: int = 0) -> None:
+        """`place` is that in the logs of a numbering."""
         self.host = host
+        self.place = place
         self.writer = writer  # u32, drawn at random: tells this numbering from those of other writers
         self.names: list[str] = []
-        self._numbers: dict[str, int] = {}
+        # Made when it is needed: for a host that only an agent sends, or only others, it never is, and would be most of
+        # what the host takes.
+        self._numbers: dict[str, int] | None = None
         self._runs: dict[tuple[str, ...], int] = {}  # first numbers of schemas
         self.heads: dict[int, HeadState] = {}  # by window start
         self.latest_rows: dict[int, Row] = {}  # by first number
-        self.series: dict[int, int] = {}  # number -> series, of those that have one
+        self.series: dict[str, int] = {}  # metric -> series, of those that have one
 
     def number(self, metric: str) -> int:
         """The number of `metric`, a new one if it has none; always the same one (see `frames`)."""
-        number = self._numbers.get(metric)
+        numbers = self._known()
+        number = numbers.get(metric)
         if number is None:
-            number = self._numbers[metric] = len(self.names)
+            number = numbers[metric] = len(self.names)
             self.names.append(metric)
         return number
+
+    def first_number(self, metric: str) -> int:
+        """The same for a metric that has no series."""
+        if self._numbers is not None or self._runs:
+            return self.number(metric)
+        self.names.append(metric)  # all others have theirs, so it is new
+        return len(self.names) - 1
+
+    def _known(self) -> dict[str, int]:
+        """Number by metric; of one that has several the first."""
+        if self._numbers is None:
+            self._numbers = {}
+            for number, name in enumerate(self.names):
+                self._numbers.setdefault(name, number)
+        return self._numbers
 
     def run(self, metrics: Sequence[str]) -> int:
         """First of consecutive numbers for `metrics`, the names of a schema; the same for the same schema."""
         schema = tuple(metrics)
-        first = self._runs.get(schema, self._numbers.get(schema[0]))
+        first = self._runs.get(schema)
+        if first is None and self.names:
+            first = self._known().get(schema[0])
         if first is None or self.names[first : first + len(schema)] != list(schema):
-            first = self._runs[schema] = len(self.names)
+            first = len(self.names)
             self.names.extend(schema)
-            for number, name in enumerate(schema, first):
-                self._numbers.setdefault(name, number)
+            if self._numbers is not None:
+                for number, name in enumerate(schema, first):
+                    self._numbers.setdefault(name, number)
+        self._runs[schema] = first
         return first
 
     def head(self, window: int) -> HeadState:
@@ -114,6 +138,14 @@ class Columns:
     @property
     def nbytes(self) -> int:
         return 24 * len(self.series)
+
+    def cut(self, count: int) -> tuple["Columns", "Columns"]:
+        """The first `count` samples, and the rest."""
+        first, rest = (
+            Columns(self.numbering, self.series[part], self.times_ms[part], self.values[part])
+            for part in (slice(count), slice(count, None))
+        )
+        return first, rest
 
     def logs(self) -> set["HostLog"]:
         """Those of the hosts that have samples here."""
@@ -150,10 +182,10 @@ class Numbering:
         self.hosts: dict[str, HostLog] = {}
         self.logs: list[HostLog] = []
         self.paths = PathTable()  # Graphite path -> series
-        self._index: dict[str, int] = {}  # host -> place in logs
         self._log_of = Growing(np.int64)  # by series
         self._number_of = Growing(np.uint32)
-        self._new: list[tuple[int, int]] = []  # of the latest series, not in these yet
+        self._new_logs: list[int] = []  # of the latest series, not in these yet
+        self._new_numbers: list[int] = []
         self._scheduled = 0  # names that schemas have added
         self._count = 0  # of series
         self._latest_times = Growing(np.int64)  # by series
@@ -168,8 +200,7 @@ class Numbering:
         """The log of `host`, a new one if it has none. `host` is a checked name."""
         log = self.hosts.get(host)
         if log is None:
-            log = self.hosts[host] = HostLog(host, self._new_writer())
-            self._index[host] = len(self.logs)
+            log = self.hosts[host] = HostLog(host, self._new_writer(), len(self.logs))
             self.logs.append(log)
         return log
 
@@ -183,22 +214,24 @@ class Numbering:
 
     def series(self, host: str, metric: str) -> int:
         """The series of `metric` at `host`, both checked names, for `Columns`."""
-        log = self.host(host)
-        number = log.number(metric)
-        series = log.series.get(number)
+        return self.series_of(self.host(host), metric)
+
+    def series_of(self, log: HostLog, metric: str) -> int:
+        """The same for a host's log."""
+        series = log.series.get(metric)
         if series is None:
-            series = log.series[number] = self._count
+            self._new_logs.append(log.place)
+            self._new_numbers.append(log.first_number(metric))
+            series = log.series[metric] = self._count
             self._count += 1
-            self._new.append((self._index[host], number))
         return series
 
     def places(self) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
         """(place in `logs`, number in that log) of every series, to be indexed by `Columns.series`."""
-        if self._new:
-            logs, numbers = zip(*self._new, strict=True)
-            self._new.clear()
-            self._log_of.extend(logs)
-            self._number_of.extend(numbers)
+        if self._new_logs:
+            self._log_of.extend(self._new_logs)
+            self._number_of.extend(self._new_numbers)
+            self._new_logs, self._new_numbers = [], []
         return self._log_of.array, self._number_of.array
 
     def saw(self, columns: Columns) -> None:
@@ -233,9 +266,9 @@ class Numbering:
             return {}
         found: dict[str, tuple[int, float]] = {}
         times, values = self._latest_times.array, self._latest_values.array
-        for number, series in log.series.items():
+        for metric, series in log.series.items():
             if series < len(times) and times[series]:
-                found[log.names[number]] = int(times[series]), float(values[series])
+                found[metric] = int(times[series]), float(values[series])
         for row in log.latest_rows.values():
             values = np.frombuffer(row.values, "<f8").tolist()
             for name, value in zip(log.names[row.first : row.first + row.columns], values, strict=True):

@@ -45,8 +45,12 @@ class Outbox:
             self._names = names
             self._schema += 1
             self._schemas[self._schema] = encode(Metrics(self._schema, self._names))
+        self._keep(time, [values.get(name) for name in self._names])
+
+    def _keep(self, time: float, row: list[float | None]) -> None:
+        """Takes in a round whose values are in the order of the schema."""
         self._seq += 1
-        line = encode(Samples(self._seq, self._schema, time, [values.get(name) for name in self._names]))
+        line = encode(Samples(self._seq, self._schema, time, row))
         self._rounds.append(Round(self._seq, self._schema, line))
         if len(self._rounds) > self._max_rounds:
             self._rounds.popleft()

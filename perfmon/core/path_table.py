@@ -5,7 +5,7 @@ that a sender cannot foresee; the few that find all of theirs taken, and very lo
 by its hash is compared whole.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from perfmon.core.words import MAX_STRETCH, Places, Text, Words
 
 Series = NDArray[np.int64]
+
+New = Callable[[Sequence[bytes]], Sequence[int]]
 
 _MAX_WORDS = MAX_STRETCH // 8
 
@@ -42,47 +44,61 @@ class PathTable:
     def __len__(self) -> int:
         return self._count
 
-    def find(self, text: Text, starts: Places, ends: Places) -> Series:
-        """The numbers of the paths that stand at starts..ends in `text`; -1 for those unknown."""
-        words = (ends - starts + 7) >> 3
-        kinds = np.flatnonzero(np.bincount(np.minimum(words, _MAX_WORDS + 1))).tolist()
+    def find(self, text: Text, starts: Places, ends: Places, new: New) -> Series:
+        """The numbers of the paths that stand at starts..ends in `text`.
+
+        `new` gives those of paths that are not known yet, each once, in the order of the text; one below 0 is none, and
+        is not kept.
+        """
+        words = np.minimum((ends - starts + 7) >> 3, _MAX_WORDS + 1)
+        kinds = np.flatnonzero(np.bincount(words)).tolist()
         if len(kinds) == 1:
-            return self._find(kinds[0], text, starts, ends)
-        found = np.empty(len(starts), np.int64)
-        for kind in kinds:
-            same = np.flatnonzero(words == kind if kind <= _MAX_WORDS else words > _MAX_WORDS)
-            found[same] = self._find(kind, text, starts[same], ends[same])
-        return found
-
-    def _find(self, words: int, text: Text, starts: Places, ends: Places) -> Series:
-        table = self._tables.get(words)
-        if table is None:
-            found = np.full(len(starts), -1)
+            found = self._known(kinds[0], text, starts, ends)
         else:
-            rows = text.after(starts, words)
-            rows[:, -1] &= _HEADS.take(ends - starts - 8 * (words - 1))
-            found = table.find(rows)
-        if self._others:
-            for place in np.flatnonzero(found < 0).tolist():
-                found[place] = self._others.get(text.bytes[starts[place] : ends[place]].tobytes(), -1)
+            found = np.empty(len(starts), np.int64)
+            for kind in kinds:
+                same = np.flatnonzero(words == kind)
+                found[same] = self._known(kind, text, starts[same], ends[same])
+        unknown = np.flatnonzero(found < 0)
+        if len(unknown):
+            found[unknown] = self._others_or_new(text, starts[unknown], ends[unknown], words[unknown], new)
         return found
 
-    def add(self, paths: Mapping[bytes, int]) -> None:
-        """Adds `paths`, of which none is known yet."""
-        self._count += len(paths)
-        kinds: dict[int, list[bytes]] = {}
-        for path in paths:
-            kinds.setdefault((len(path) + 7) >> 3, []).append(path)
-        for words, same in kinds.items():
-            if words > _MAX_WORDS:
-                self._others |= {path: paths[path] for path in same}
+    def _known(self, words: int, text: Text, starts: Places, ends: Places) -> Series:
+        """Those that stand in the table for paths of so many words."""
+        table = self._tables.get(words)
+        return np.full(len(starts), -1) if table is None else table.find(_rows(words, text, starts, ends))
+
+    def _others_or_new(self, text: Text, starts: Places, ends: Places, words: Places, new: New) -> Sequence[int]:
+        """Of paths that stand in no table."""
+        data, others = text.data, self._others
+        paths = [data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+        asked = [path for path in dict.fromkeys(paths) if path not in others]
+        numbers = dict(zip(asked, new(asked), strict=True))
+        made = {path: number for path, number in numbers.items() if number >= 0}
+        if made:
+            first = dict(zip(reversed(paths), range(len(paths) - 1, -1, -1), strict=True))
+            places = [first[path] for path in made]
+            self._add(text, starts[places], ends[places], words[places], made)
+        return [numbers[path] if path in numbers else others[path] for path in paths]
+
+    def _add(self, text: Text, starts: Places, ends: Places, words: Places, made: Mapping[bytes, int]) -> None:
+        self._count += len(made)
+        numbers = np.array(list(made.values()), np.int64)
+        for kind in np.flatnonzero(np.bincount(words)).tolist():
+            if kind > _MAX_WORDS:
+                self._others |= {path: number for path, number in made.items() if len(path) > MAX_STRETCH}
                 continue
-            table = self._tables.get(words)
-            if table is None:
-                table = self._tables[words] = _Table(words)
-            rows = np.frombuffer(b"".join([path.ljust(8 * words, b"\0") for path in same]), np.uint64)
-            numbers = np.array([paths[path] for path in same], np.int64)
-            self._others |= table.add(rows.reshape(-1, words), numbers)
+            same = np.flatnonzero(words == kind)
+            table = self._tables.setdefault(kind, _Table(kind))
+            self._others |= table.add(_rows(kind, text, starts[same], ends[same]), numbers[same])
+
+
+def _rows(words: int, text: Text, starts: Places, ends: Places) -> Words:
+    """Paths of so many words as rows, with zeros behind."""
+    rows = text.after(starts, words)
+    rows[:, -1] &= _HEADS.take(ends - starts - 8 * (words - 1))
+    return rows
 
 
 class _Table:

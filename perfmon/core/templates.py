@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from perfmon.core.names import BadName, checked_host, checked_metric, join_tags, split_tags
-from perfmon.core.numbering import Numbering
+from perfmon.core.numbering import HostLog, Numbering
 
-# Beginnings of paths, and metrics, that are remembered: of a fleet that makes up new ones for ever, so many.
+# Metrics that are remembered: a fleet that makes up new ones for ever must not fill the memory.
 _REMEMBERED = 100_000
 
 
@@ -60,34 +60,53 @@ def split_path(path: str, templates: Sequence[Template] = DEFAULT_TEMPLATES) -> 
 
 
 class PathReader:
-    """Finds the series of paths that are met for the first time, in about a microsecond.
+    """Finds the series of paths that are met for the first time, in about a microsecond each.
 
-    What paths have in common is worked out once: those of a host its beginning, those of a metric the metric.
+    What they have in common is worked out once: what paths of a host begin with, and what those of a metric end with.
     """
 
     def __init__(self, templates: Sequence[Template] = DEFAULT_TEMPLATES) -> None:
         self._templates = templates
         # a template with so many nodes or fewer looks at no other node of a path that has more
         self._depth = max(len(template.nodes) for template in templates)
-        self._hosts: dict[str, tuple[str, str]] = {}  # beginning -> host, beginning of the metric
-        self._metrics: dict[str, str] = {}  # metrics that can be stored: one object for all hosts
+        self._metrics: dict[bytes, str] = {}  # that can be stored, without tags: one object for all hosts
+        # Of the last path: its numbering and log, how it began, and how metrics of paths that begin so begin.
+        self._numbering: Numbering | None = None
+        self._log: HostLog | None = None
+        self._start = self._before = b""
 
-    def series(self, path: str, numbering: Numbering) -> int:
-        """The series of `path`. Raises `BadName`."""
-        *beginning, rest = path.split(".", self._depth)
-        if len(beginning) < self._depth or ";" in path:
-            return numbering.series(*split_path(path, self._templates))
-        known = self._hosts.get(start := path[: -len(rest) - 1])
-        if known is None:
-            host, metric = split_path(start + ".x", self._templates)
-            if len(self._hosts) >= _REMEMBERED:
-                self._hosts.clear()
-            known = self._hosts[start] = host, metric[:-1]
-        host, before = known
-        metric = before + rest
-        checked = self._metrics.get(metric)
-        if checked is None:
-            if len(self._metrics) >= _REMEMBERED:
-                self._metrics.clear()
-            checked = self._metrics[metric] = checked_metric(metric)
-        return numbering.series(host, checked)
+    def series(self, paths: Sequence[bytes], numbering: Numbering, refused: list[BadName]) -> list[int]:
+        """The series of each of `paths`; -1 for one that can have none, and why in `refused`."""
+        log, start, before = self._log, self._start, self._before
+        if self._numbering is not numbering:
+            self._numbering, log = numbering, None
+        metrics, series_of = self._metrics, numbering.series_of
+        found = []
+        for path in paths:
+            if log is not None and path.startswith(start):
+                metric = metrics.get(before + path[len(start) :])
+                if metric is not None:
+                    found.append(series_of(log, metric))
+                    continue
+            try:
+                text = path.decode()
+                host, metric = split_path(text, self._templates)
+            except UnicodeDecodeError:
+                refused.append(BadName(f"path is not UTF-8: {repr(path[:80])[1:]}"))
+                found.append(-1)
+                continue
+            except BadName as problem:
+                refused.append(problem)
+                found.append(-1)
+                continue
+            own = numbering.host(host)
+            *nodes, rest = path.split(b".", self._depth)
+            if len(nodes) == self._depth and b";" not in path:  # a tag may name the host
+                log, start = own, path[: len(path) - len(rest)]
+                before = metric.encode().removesuffix(rest)
+                if len(metrics) >= _REMEMBERED:
+                    metrics.clear()
+                metrics[before + rest] = metric
+            found.append(series_of(own, metric))
+        self._log, self._start, self._before = log, start, before
+        return found

@@ -1,6 +1,8 @@
 """The agent's connection to its collector: comes back by itself, and forgets nothing that was not confirmed."""
 
 from collections.abc import Callable
+from typing import Any
+from typing import Protocol as Seam
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
@@ -36,13 +38,37 @@ class LinkError(Exception):
     """The collector cannot be used; `str()` says why."""
 
 
+class Beats(Seam):
+    """Calls something again and again: a LoopingCall, or what does so for many."""
+
+    running: Any  # bool, which a LoopingCall has without a type
+
+    def start(self, interval: float, now: bool) -> Any: ...
+    def stop(self) -> None: ...
+
+
+def own_timer(call: Callable[[], None], clock: IReactorTime) -> Beats:
+    """Beats of their own."""
+    beats = LoopingCall(call)
+    beats.clock = clock
+    return beats
+
+
 class LinkProtocol(Protocol):
     """One connection. `ready` fires when the collector has said welcome, or fails with `LinkError`."""
 
     _log = Logger()
     transport: Wire  # type: ignore[assignment]  # narrower than ITransport | None: set before any call
 
-    def __init__(self, hello: Hello, outbox: Outbox, clock: IReactorTime, wall: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        hello: Hello,
+        outbox: Outbox,
+        clock: IReactorTime,
+        wall: Callable[[], float],
+        beats: Callable[[Callable[[], None], IReactorTime], Beats] = own_timer,
+    ) -> None:
+        """`beats` makes what calls for a sign of life every so often."""
         self._hello = hello
         self._outbox = outbox
         self._clock = clock
@@ -52,8 +78,7 @@ class LinkProtocol(Protocol):
         self._declared: set[int] = set()
         self._heard = 0.0
         self._timeout = WELCOME_TIMEOUT
-        self._beats = LoopingCall(self._beat)
-        self._beats.clock = clock
+        self._beats = beats(self._beat, clock)
         self.ready: Deferred[None] = Deferred()
         self._ended: Deferred[None] = Deferred()
         self.welcomed = False
@@ -155,13 +180,18 @@ class AgentLink(Service):
     ) -> None:
         """`shown` names the collector in the log; `wall` gives the time in s since the epoch."""
         self._shown = shown
+        self._hello = hello
         self._outbox = outbox
+        self._clock = clock
+        self._wall = wall
         self._dropped = 0  # rounds that the log was told of
         self._current: LinkProtocol | None = None
         self._problem = ""
-        self._client = Reconnecting(
-            endpoint, lambda: LinkProtocol(hello, outbox, clock, wall), self._prepare, self._note, clock, longest=15.0
-        )
+        self._client = Reconnecting(endpoint, self._protocol, self._prepare, self._note, clock, longest=15.0)
+
+    def _protocol(self) -> LinkProtocol:
+        """What the next connection speaks."""
+        return LinkProtocol(self._hello, self._outbox, self._clock, self._wall)
 
     def startService(self) -> None:
         super().startService()

@@ -4,6 +4,7 @@ import hmac
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import msgspec
 from twisted.internet.interfaces import IPushProducer
@@ -57,6 +58,19 @@ class _Schema:
     first: int
 
 
+# Agents of a fleet have much the same metrics: most of their schemas are checked, and kept, once.
+@lru_cache(maxsize=1_000)
+def _checked(names: tuple[str, ...]) -> tuple[tuple[str, ...], Callable[..., bytes]]:
+    """A schema's metrics, and what packs a value of each. Raises `ProtocolError`."""
+    try:
+        metrics = tuple(map(checked_metric, names))
+    except BadName as problem:
+        raise ProtocolError(str(problem)) from None
+    if len(set(metrics)) < len(metrics):
+        raise ProtocolError("a metric stands twice in one schema")
+    return metrics, struct.Struct(f"<{len(metrics)}d").pack
+
+
 @implementer(IPushProducer)
 class AgentSession:
     """One agent's connection. A line that breaks the protocol is answered with `error`, and the connection ends."""
@@ -87,6 +101,7 @@ class AgentSession:
         self._deaf = False  # the intake takes no more
         self._left_out = False  # so samples were not taken, and the agent has them still
         self._last = around.clock.seconds()
+        self._bounds = TimeBounds(0.0, 0.0)  # as of what is being read
         self._hello_due = around.clock.callLater(HELLO_TIMEOUT, self._fail, f"no hello within {HELLO_TIMEOUT:.0f} s")
         self.samples = 0  # received, for the statistics
         # The transport pauses us once 64 KiB of answers wait unread.
@@ -98,6 +113,8 @@ class AgentSession:
         if self._closed:
             return  # TLS goes on reading while it closes
         self._last = self._clock.seconds()
+        self._bounds = TimeBounds.at(self._wall(), self._kept)
+        known = self._hello
         try:
             for line in self._lines.feed(data):
                 self._take(from_agent(line))
@@ -106,6 +123,8 @@ class AgentSession:
         except ProtocolError as problem:
             self._refusals.note([Rejected(BAD_LINE, str(problem))], self._peer)
             self._fail(str(problem))
+        if known is not None:
+            self._presence.sign(known.host)
 
     def lost(self) -> None:
         self._closed = True
@@ -183,9 +202,6 @@ class AgentSession:
         elif isinstance(message, Goodbye):
             self._presence.leave(hello.host, "".join(char for char in message.reason[:100] if char.isprintable()))
             self._close()
-            return
-        if hello is not None:
-            self._presence.sign(hello.host)
 
     def _greet(self, hello: Hello) -> None:
         problem = self._objection(hello)
@@ -241,15 +257,10 @@ class AgentSession:
             raise ProtocolError(f"a schema has 1 to {MAX_SCHEMA} metrics, this one {len(message.names)}")
         if len(self._schemas) >= MAX_SCHEMAS and message.id not in self._schemas:
             raise ProtocolError(f"more than {MAX_SCHEMAS} schemas on one connection")
-        try:
-            metrics = tuple(map(checked_metric, message.names))  # a tuple: the numbering keeps the same one
-        except BadName as problem:
-            raise ProtocolError(str(problem)) from None
-        if len(set(metrics)) < len(metrics):
-            raise ProtocolError("a metric stands twice in one schema")
+        metrics, pack = _checked(tuple(message.names))
         numbering = self._intake.numbering
         log, first = numbering.schema(host, metrics)
-        self._schemas[message.id] = _Schema(metrics, struct.Struct(f"<{len(metrics)}d").pack, numbering, log, first)
+        self._schemas[message.id] = _Schema(metrics, pack, numbering, log, first)
 
     def _samples(self, message: Samples) -> None:
         if self._deaf:
@@ -259,20 +270,24 @@ class AgentSession:
         if schema is None:
             self._refuse(message, Rejected(SCHEMA, f"samples for metrics {message.id}, which were not declared"))
             return
-        values = message.values
-        if len(values) != len(schema.metrics):
-            detail = f"{len(values)} values for metrics {message.id}, which are {len(schema.metrics)}"
-            self._refuse(message, Rejected(SCHEMA, detail))
-            return
-        problem = TimeBounds.at(self._wall(), self._kept).problem(message.time)
+        problem = self._bounds.problem(message.time)
         if problem is not None:
             self._refuse(message, problem)
             return
+        absent = 0
+        try:
+            packed = schema.pack(*message.values)
+        except struct.error:  # not all of them are there
+            values = message.values
+            if len(values) != len(schema.metrics):
+                detail = f"{len(values)} values for metrics {message.id}, which are {len(schema.metrics)}"
+                self._refuse(message, Rejected(SCHEMA, detail))
+                return
+            absent = values.count(None)
+            packed = schema.pack(*[_NAN if value is None else value for value in values])
         if schema.numbering is not (numbering := self._intake.numbering):
             schema.numbering = numbering
             schema.log, schema.first = numbering.schema(schema.log.host, schema.metrics)
-        absent = values.count(None)
-        packed = schema.pack(*([_NAN if value is None else value for value in values] if absent else values))
         row = Row(schema.log, schema.first, round(message.time * 1000), packed, absent)
         self.samples += len(row)
         self._intake.add_row(row, self, message.seq)

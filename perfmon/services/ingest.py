@@ -1,6 +1,7 @@
 """Group commit: while one write to the store is under way everything that arrives gathers, and goes out as the next.
 
-Low load gives low latency, high load gives large writes, with no timer to tune. What arrives is acknowledged
+Low load gives low latency, high load gives large writes, with nothing to tune: whoever comes after a pause is written
+at once, and only what follows a write sooner than `batch_time` waits for the rest of it. What arrives is acknowledged
 only when the store has confirmed it. Above a high watermark of bytes not yet stored the sources are paused,
 below a low one they go on: memory stays bounded while the store is away.
 """
@@ -18,7 +19,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from perfmon.core.heads import HeadWrite, confirm, encode, forget
+from perfmon.core.heads import BATCH_SIZE, HeadWrite, confirm, encode, forget
 from perfmon.core.numbering import Columns, Numbering, Row
 from perfmon.core.tiers import RAW, Tier
 from perfmon.net.seams import Sender, Source
@@ -28,9 +29,6 @@ from perfmon.storage.store import StoreUnavailable
 # the fastest senders. What is paused waits in the sockets and in the agents.
 HIGH_WATER = 64 << 20
 LOW_WATER = HIGH_WATER // 2
-
-# Most of it in one commit: its encoding holds the reactor (about 0.1 us a sample), its write the store.
-MAX_COMMIT = 4 << 20
 
 # A Row's own weight beside its values.
 _ROW_OVERHEAD = 250  # bytes
@@ -65,9 +63,24 @@ class Ingest(Service):
 
     _log = Logger()
 
-    def __init__(self, store: Appends, clock: IReactorTime, wall: Callable[[], float], tier: Tier = RAW) -> None:
-        """`wall` gives the time in s since the epoch; `tier` is the one that takes what is sent."""
+    def __init__(
+        self,
+        store: Appends,
+        clock: IReactorTime,
+        wall: Callable[[], float],
+        tier: Tier = RAW,
+        batch_size: int = BATCH_SIZE,
+        batch_time: float = 0.0,
+    ) -> None:
+        """`wall` gives the time in s since the epoch; `tier` is the one that takes what is sent.
+
+        A commit has `batch_size` samples at the most, or one sampling round, and begins `batch_time` (s) after the one
+        before it at the earliest.
+        """
         self.tier = tier
+        self._batch_size = batch_size
+        self._batch_time = batch_time
+        self._began = -batch_time  # the last commit, by the clock
         self._store = store
         self._clock = clock
         self._wall = wall
@@ -133,21 +146,10 @@ class Ingest(Service):
     async def _drain(self) -> None:
         """Commits until nothing waits."""
         while self._waiting:
-            # One turn of the reactor: what other connections have brought joins this commit.
-            await deferLater(self._clock, 0)
-            columns: list[Columns] = []
-            rows: list[Row] = []
-            told: dict[Sender, int] = {}
-            size = 0
-            while self._waiting and size < MAX_COMMIT:
-                item, item_size, sender, seq = self._waiting.popleft()
-                size += item_size
-                if isinstance(item, Row):
-                    rows.append(item)
-                else:
-                    columns.append(item)
-                if sender is not None:
-                    told[sender] = seq
+            # One turn of the reactor at least: what other connections have brought joins this commit.
+            await deferLater(self._clock, max(0.0, self._began + self._batch_time - self._clock.seconds()))
+            self._began = self._clock.seconds()
+            columns, rows, told, size = self._next()
             try:
                 columns = Columns.joined(columns)
                 for batch in columns:
@@ -173,6 +175,32 @@ class Ingest(Service):
                     listener.ended(None)
             self._release(size)
         self._draining = None
+
+    def _next(self) -> tuple[list[Columns], list[Row], dict[Sender, int], int]:
+        """Takes from what waits: (columns, rows, what each sender is to be told, bytes)."""
+        columns: list[Columns] = []
+        rows: list[Row] = []
+        told: dict[Sender, int] = {}
+        size, room = 0, self._batch_size
+        while self._waiting and room > 0:
+            item, item_size, sender, seq = self._waiting.popleft()
+            if len(item) > room:
+                if isinstance(item, Columns):
+                    item, rest = item.cut(room)
+                    self._waiting.appendleft((rest, rest.nbytes, sender, seq))
+                    item_size, sender = item.nbytes, None  # who is told with the rest
+                elif columns or rows:
+                    self._waiting.appendleft((item, item_size, sender, seq))
+                    break
+            room -= len(item)
+            size += item_size
+            if isinstance(item, Row):
+                rows.append(item)
+            else:
+                columns.append(item)
+            if sender is not None:
+                told[sender] = seq
+        return columns, rows, told, size
 
     async def _commit(self, columns: list[Columns], rows: list[Row]) -> None:
         """Returns when the store has confirmed all of it, however long that takes."""

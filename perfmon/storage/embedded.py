@@ -167,6 +167,8 @@ class EmbeddedServer(Service):
             "pidfile": str(self._pid_file),
             "appendonly": "yes",
             "appendfsync": "everysec",
+            # A rewrite takes a core for seconds: not before it is worth it (Valkey's default is 64 MB).
+            "auto-aof-rewrite-min-size": "512mb",
             "save": "",  # the append-only file is the whole of it
             "maxmemory-policy": "noeviction",  # TTLs purge; a full store refuses, it never forgets
             "daemonize": "no",

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from perfmon.core.graphite import MAX_LINE, GraphiteParser
+from perfmon.core.graphite import MAX_LINE, GraphiteParser, encode_lines
 from perfmon.core.names import MAX_HOST, MAX_METRIC, BadName
 from perfmon.core.numbering import Columns, Numbering
 from perfmon.core.reject import (
@@ -22,7 +22,7 @@ from perfmon.core.reject import (
     Rejected,
     TimeBounds,
 )
-from perfmon.core.templates import DEFAULT_TEMPLATES, Template, split_path
+from perfmon.core.templates import DEFAULT_TEMPLATES, PathReader, Template, split_path
 
 NOW = 1_792_310_400.25
 BOUNDS = TimeBounds.at(NOW)
@@ -396,6 +396,42 @@ ODD_NUMBERS = b"""
 """.split()
 
 
+nodes = st.sampled_from(["web1", "web2", "servers", "dc", "eu", "cpu", "user", "", "-bad", "ü", "a;k=v", "a;host=db1"])
+node_lists = st.lists(st.lists(nodes, min_size=1, max_size=5).map(".".join), max_size=12)
+templates = st.sampled_from(["HOST", "servers.HOST", "dc.*.HOST", "*.HOST.cpu", "web1.HOST"])
+
+
+class PathReaderTests(SynchronousTestCase):
+    @settings(max_examples=400)
+    @given(node_lists, st.lists(templates, min_size=1, max_size=3), st.booleans(), st.integers(0, 24))
+    def test_as_split(self, paths: list[str], rules: list[str], change: bool, cut: int) -> None:
+        """A path is read as it is by itself, whatever was read before it, and whatever the templates."""
+        chosen = [Template.parse(rule) for rule in rules]
+        reader, numbering = PathReader(chosen), new_numbering()
+        every = [*paths, *reversed(paths)]
+        for piece in (every[:cut], every[cut:]):
+            if change:
+                numbering = new_numbering()
+            refused: list[BadName] = []
+            found = reader.series([path.encode() for path in piece], numbering, refused)
+            problems = iter(refused)
+            for path, series in zip(piece, found, strict=True):
+                try:
+                    expected = numbering.series(*split_path(path, chosen))
+                except BadName as problem:
+                    self.assertEqual((series, str(next(problems))), (-1, str(problem)))
+                else:
+                    self.assertEqual(series, expected)
+            self.assertEqual(list(problems), [])
+
+    def test_bad_bytes(self) -> None:
+        """Bytes that are no UTF-8 are refused, also behind a beginning that is known."""
+        refused: list[BadName] = []
+        paths = [b"servers.web1.\xff", b"servers.\xff.cpu", b"servers.web1.cpu", b"servers.web1.\xff"]
+        self.assertEqual(PathReader().series(paths, new_numbering(), refused), [-1, -1, 0, -1])
+        self.assertEqual(len(refused), 3)
+
+
 class FastPathTests(SynchronousTestCase):
     """A whole read taken at once gives what its lines give one by one, or is left to them."""
 
@@ -543,3 +579,20 @@ class FastPathTests(SynchronousTestCase):
         self.assertEqual([value for *_, value in samples], [float(value) for value, _ in numbers])
         self.assertEqual([time for _, _, time, _ in samples], [round(time * 1000) for _, time in numbers])
         self.assertEqual(reasons, {})
+
+
+class EncodeTests(SynchronousTestCase):
+    @given(
+        st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=3, max_size=3),
+        st.integers(round(NOW * 1000) - 172_000_000, round(NOW * 1000) + 500_000),
+    )
+    def test_read_again(self, values: list[float], time_ms: int) -> None:
+        """What is written is read as the same samples: names with their tags, values to the last bit."""
+        metrics = ["cpu", "cpu;state=user", "disk;device=sda;direction=read"]
+        samples, reasons = parsed([encode_lines(metrics, "web1.example.com", values, time_ms / 1000)])
+        expected = [("web1.example.com", metric, time_ms, value) for metric, value in zip(metrics, values, strict=True)]
+        self.assertEqual((samples, reasons), (expected, {}))
+
+    def test_as_many_values_as_metrics(self) -> None:
+        """A value too many or too few is an error of the caller."""
+        self.assertRaises(ValueError, encode_lines, ["cpu"], "web1", [1.0, 2.0], NOW)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from perfmon.core.numbering import Columns, HostLog, Numbering, Row
+from perfmon.core.words import Text
 
 WRITER = 0xABCD
 
@@ -284,7 +285,8 @@ class NumberingTests(SynchronousTestCase):
                 by_both.series("h", f"m{number}")
             else:
                 by_both.schema("h", [f"m{number}"])
-            by_paths.paths.add({b"%d" % number: 0})
+            path = b"%d" % number
+            by_paths.paths.find(Text(path), np.array([0]), np.array([len(path)]), lambda paths: [0])
             by_hosts.host(f"h{number}")
         for each in (by_series, by_schemas, by_both, by_paths, by_hosts):
             self.assertTrue(each.full)

@@ -11,6 +11,7 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import ILogObserver, LogEvent
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -177,6 +178,11 @@ class Peer(StringTransport):
     def unregisterProducer(self) -> None:
         if self.producer is not None:  # real transports do not mind
             super().unregisterProducer()
+
+
+@implementer(ILogObserver)
+def quiet(event: LogEvent) -> None:
+    """Where a log goes that nobody looks at."""
 
 
 @implementer(IStreamClientEndpoint)

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from perfmon.core.heads import BATCH_SIZE
 from perfmon.core.numbering import Columns, Numbering, Row
 from perfmon.services import ingest as ingest_module
 from perfmon.services.ingest import STOP_TIMEOUT, Ingest
@@ -23,10 +24,19 @@ class IngestCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.store = ControlledAppends()
-        self.ingest = Ingest(self.store, self.clock, lambda: NOW + self.clock.seconds())
-        self.ingest.startService()
+        self.begin()
         self.sender = RecordingSender()
         self.added: Samples = []
+
+    def begin(self, batch_size: int = BATCH_SIZE, batch_time: float = 0.0) -> None:
+        self.ingest = Ingest(
+            self.store,
+            self.clock,
+            lambda: NOW + self.clock.seconds(),
+            batch_size=batch_size,
+            batch_time=batch_time,
+        )
+        self.ingest.startService()
 
     def row(self, seq: int, *values: float, host: str = "web1") -> None:
         """One round of the metrics m0, m1, ..., sent by `sender`."""
@@ -105,13 +115,65 @@ class CommitTests(IngestCase):
 
     def test_bounded(self) -> None:
         """A write is bounded: more than fits goes out as several, in their order."""
-        self.patch(ingest_module, "MAX_COMMIT", 1_000)
+        self.begin(batch_size=4)
         for seq in range(10):
-            self.row(seq, 1.0)  # about 258 bytes
+            self.row(seq, 1.0)
         for acknowledged in ([3], [3, 7], [3, 7, 9]):
             self.turn()
             self.store.confirm()
             self.assertEqual(self.sender.seqs, acknowledged)
+        self.assert_stored()
+
+    def test_cut(self) -> None:
+        """Columns that do not fit are cut, and acknowledged with their last part; a round never is."""
+        self.begin(batch_size=4)
+        other = RecordingSender()
+        self.column(0, 1.0, 2.0, 3.0)
+        self.ingest.add_columns(self.columns(5, *range(7), host="web3"), other, 7)
+        self.added += [("web3", f"m{number}", NOW + 5, float(number)) for number in range(7)]
+        self.row(8, *range(9))
+        self.row(9, 1.0)
+        for told, seqs in (([], []), ([], []), ([7], []), ([7], [8]), ([7], [8, 9])):
+            self.turn()
+            self.store.confirm()
+            self.assertEqual((other.seqs, self.sender.seqs), (told, seqs))
+        self.assert_stored()
+
+    def test_time_between(self) -> None:
+        """A commit begins at the earliest so long after the one before; after a pause nobody waits."""
+        self.begin(batch_time=0.5)
+        for seq in (1, 2):
+            self.row(seq, 1.0)
+            self.turn()
+            self.assertTrue(self.store.waiting, "at once")
+            self.clock.advance(0.1)
+            self.store.confirm()
+            self.assertEqual(self.sender.seqs[-1], seq)
+            self.clock.advance(2)
+        self.row(3, 1.0)
+        self.turn()
+        self.clock.advance(0.1)
+        self.row(4, 1.0)
+        self.store.confirm()
+        self.clock.advance(0.375)
+        self.row(5, 1.0)
+        self.assertFalse(self.store.waiting)
+        self.clock.advance(0.125)
+        self.store.confirm()
+        self.assertEqual((self.sender.seqs, self.ingest.commits), ([1, 2, 3, 5], 4))
+        self.assert_stored()
+
+    def test_slow_store(self) -> None:
+        """Where a commit takes longer than that, the next one follows at once."""
+        self.begin(batch_time=0.5)
+        self.row(1, 1.0)
+        self.turn()
+        self.row(2, 1.0)
+        self.clock.advance(0.75)
+        self.store.confirm()
+        self.turn()
+        self.assertTrue(self.store.waiting)
+        self.store.confirm()
         self.assert_stored()
 
     def test_nothing(self) -> None:
@@ -290,7 +352,7 @@ class WatermarkTests(IngestCase):
         super().setUp()
         self.patch(ingest_module, "HIGH_WATER", 1_000)
         self.patch(ingest_module, "LOW_WATER", 500)
-        self.patch(ingest_module, "MAX_COMMIT", 300)
+        self.begin(batch_size=1)
         self.source = RecordingSource()
         self.ingest.attach(self.source)
 
