@@ -23,8 +23,9 @@ from perfmon.host import own_name, this_host
 from perfmon.options import HOW_TO_TOKEN, ConfigurableOptions, at_least, at_most, port, whole
 from perfmon.storage.address import StoreAddress, parse_store
 
-# Connections that wait to be accepted: a whole fleet that comes back at once must not be turned away.
-_BACKLOG = 4096
+# Connections that wait to be accepted: a whole fleet that comes back at once must not be turned away. The system grants
+# less where its own limit is lower (Linux: net.core.somaxconn, 4,096 by default).
+_BACKLOG = 16_384
 
 # Who waits longer for an acknowledgement might think that the collector is stuck.
 MAX_BATCH_TIME = 5.0  # s
@@ -49,9 +50,10 @@ class Options(ConfigurableOptions):
         ["batch-time", None, "10ms", "least time between the beginnings of two commits, 0 for none"],
         ["name", "n", None, "name of the collector's own host; by default the machine's"],
         ["interval", None, "5s", "time between samples of the collector's own host"],
+        ["stats-interval", None, "20s", "time between lines of statistics in the log; 0 for none"],
         ["retention", None, "raw:2d,1m:30d,1h:400d", "how long samples, minutes and hours are kept"],
     ]
-    optFlags = [["no-self", None, "do not sample the collector's own host"]]
+    optFlags = [["no-self", None, "do not sample the collector's own host, nor the collector itself"]]
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,6 +99,7 @@ class ServerConfig:
     graphite_from: tuple[Any, ...]  # networks
     own_host: str  # empty: not to be sampled
     interval: float  # s
+    stats_interval: float  # s; 0: no statistics in the log
     tiers: tuple[Tier, ...]  # finest first
 
     @classmethod
@@ -117,6 +120,7 @@ class ServerConfig:
             graphite_from=_each(options, "graphite-from", ip_network),
             own_host="" if options["no-self"] else _own_host(options),
             interval=options.checked("interval", duration),
+            stats_interval=options.checked("stats-interval", _stats_interval),
             tiers=options.checked("retention", parse_retention),
         )
         for endpoint in (*config.listen, *config.http_listen):
@@ -141,6 +145,13 @@ def _tcp(options: Options, name: str) -> str:
     kind = "tcp6" if ":" in interface else "tcp"
     escaped = interface.replace(":", "\\:")
     return f"{kind}:{options.checked(name, port)}:interface={escaped}"
+
+
+def _stats_interval(text: str) -> float:
+    seconds = parse_duration(text)
+    if 0 < seconds < 1:
+        raise ValueError(f"{text} is below 1 (0 is for no statistics)")
+    return seconds
 
 
 def _store(options: Options) -> StoreAddress:
@@ -203,12 +214,15 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
     from perfmon.net.seams import Surroundings
     from perfmon.probes.sampler import Sampler, all_probes
     from perfmon.services.backend import CollectorBackend
+    from perfmon.services.commits import Commits
+    from perfmon.services.descriptors import Descriptors
     from perfmon.services.exports import Exports
     from perfmon.services.garbage import Garbage
     from perfmon.services.ingest import Ingest
     from perfmon.services.listening import Listening
     from perfmon.services.looplag import LoopLag
-    from perfmon.services.own_host import OwnHost
+    from perfmon.services.own_host import OwnHost, Rounds
+    from perfmon.services.own_metrics import OwnMetrics
     from perfmon.services.presence import PresenceService
     from perfmon.services.queries import Queries
     from perfmon.services.refusals import Refusals
@@ -216,6 +230,7 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
     from perfmon.services.sampling import Sampling
     from perfmon.services.sealing import Sealing
     from perfmon.services.staged import StagedService
+    from perfmon.services.stats_log import StatsLog
     from perfmon.services.status import Status
     from perfmon.storage.embedded import EmbeddedServer, StoreSetupError
     from perfmon.storage.history import History
@@ -251,6 +266,8 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
     heartbeat = config.timeouts.departed / 3
     refusals = Refusals(time.monotonic)
     ingest = Ingest(store, reactor, time.time, config.tiers[0], config.batch_size, config.batch_time)
+    commits = Commits(time.monotonic)
+    ingest.listen(commits)
     sealing = Sealing(store.windows, reactor, time.time)
 
     def store_problem() -> str | None:
@@ -287,17 +304,22 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
     queries = Queries(store, history, ingest, reactor, time.time)
     reports, exports = Reports(queries, history, time.time), Exports(history, reactor, time.time)
     backend = CollectorBackend(store, queries, reports, exports, status, ingest, presence, refusals, reactor, time.time)
-    for service in (Garbage(reactor), sealing, ingest, presence, lag, status):
+    descriptors = Descriptors(reactor)
+    for service in (Garbage(reactor), sealing, ingest, presence, lag, status, descriptors):
         service.setServiceParent(collector)
 
+    if config.stats_interval:
+        statistics = StatsLog(config.stats_interval, ingest, commits, refusals, factory, reactor, time.monotonic)
+        statistics.setServiceParent(collector)
     if config.own_host:
         hello: Hello = this_host(config.own_host, config.interval)
-        own = OwnHost(hello, heartbeat, ingest, presence, reactor)
-        own.setServiceParent(collector)
+        OwnHost(hello, heartbeat, presence, reactor).setServiceParent(collector)
         sampler = Sampler(all_probes())
-        Sampling(config.interval, lambda: deferToThread(sampler.sample), own.take, reactor, time.time).setServiceParent(
-            collector
-        )
+        metrics = OwnMetrics(store, ingest, commits, sealing, refusals, factory, lag, reactor)
+        # Rounds of their own: a probe that hangs does not keep the collector from telling of itself.
+        for sample in (lambda: deferToThread(sampler.sample), metrics.sample):
+            rounds = Rounds(config.own_host, ingest)
+            Sampling(config.interval, sample, rounds.take, reactor, time.time).setServiceParent(collector)
 
     site = make_site(backend, config.token, time.time)
     for what, url, descriptions, served in (
@@ -310,5 +332,5 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
             except (ValueError, TypeError, OSError) as problem:
                 raise SystemExit(f"perfmon: cannot listen on {description!r}: {problem}") from None
             shown = url.replace("http:", "https:") if description.startswith("ssl:") else url
-            Listening(what, server, description, served, shown).setServiceParent(collector)
+            Listening(what, server, description, served, descriptors, shown).setServiceParent(collector)
     return collector

@@ -35,6 +35,7 @@ class FileTests(OptionsCase):
                 "batch-time": "50ms",
                 "name": "monitor",
                 "interval": 2.5,
+                "stats-interval": "1m",
                 "retention": "raw:1d",
                 "no-self": True,
                 "graphite-template": ["a.HOST", "b.HOST"],

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from types import FunctionType, UnionType
+from types import FunctionType, ModuleType, UnionType
 from typing import Any, cast, get_args
 
 import msgspec
@@ -15,7 +15,7 @@ import numpy as np
 from twisted.trial.unittest import SynchronousTestCase
 
 from perfmon import agent_tap, cli, server_tap, simulator_tap
-from perfmon.core import chunks, messages
+from perfmon.core import chunks, graphite, messages
 from perfmon.core.chunks import TAGGED_FIELD, TIMES_FIELD, Times, read_samples
 from perfmon.core.frames import HEAD, NAMES, ROWS, SAMPLES, head_frame, names_frame, rows_frame
 from perfmon.core.head_reader import read_head
@@ -26,12 +26,15 @@ from perfmon.core.rollups import FIELDS
 from perfmon.core.sealed import FED_FIELD, LATE_FIELD, Sealed, sealed
 from perfmon.core.tiers import DAY, TIERS, WindowName
 from perfmon.core.units import UNITS
+from perfmon.net import agent_session, collector
 from perfmon.probes.sampler import Sampler, all_probes
+from perfmon.services import descriptors, ingest
 from perfmon.storage import keys
 from perfmon.storage.windows import REVISION_FIELD
 from perfmon.web.api import Backend, JsonApi
 from perfmon.web.http import Route
 from tests.core.models import done
+from tests.services.own_figures import own_figures
 
 PROJECT = Path(__file__).parent.parent
 DOCS = PROJECT / "docs"
@@ -263,15 +266,41 @@ class MetricTests(SynchronousTestCase):
         self.assertEqual({metric: cells[0] for metric, cells in self.described.items()}, dict(UNITS))
         self.assertEqual({cells[1] for cells in self.described.values()}, {"gauge", "counter"})
 
+    def test_collector(self) -> None:
+        """The metrics under the heading of the collector are those that it has."""
+        described = {cells[0].strip("`") for cells in rows(section(REFERENCE / "metrics.md", "The collector"))}
+        self.assertEqual({split_tags(metric)[0] for metric in own_figures()}, described)
+
     def test_tags(self) -> None:
-        """What this machine sends has the tags that the table says."""
+        """What this machine sends has the tags that the table says, and so has what the collector stores of itself."""
         sampler = Sampler(all_probes())
         sampler.sample()
         values, _ = sampler.sample()
         self.assertGreater(len(values), 10)
-        for metric in values:
+        for metric in (*values, *own_figures()):
             name, tags = split_tags(metric)
             self.assertEqual(re.findall(r"`(\w+)`", self.described[name][2]), sorted(tags), metric)
+
+
+class LimitTests(SynchronousTestCase):
+    MODULES: tuple[ModuleType, ...] = (graphite, messages, agent_session, collector, descriptors, ingest)
+
+    def test_limits(self) -> None:
+        """Each limit on the page has the value that it has in the code; of the port's own none is missing."""
+        modules = {module.__name__.rpartition(".")[2]: module for module in self.MODULES}
+        described = {}
+        for heading in ("One connection", "All connections"):
+            for limit, value, *_ in rows(section(REFERENCE / "limits.md", heading)):
+                module, _, name = limit.strip("`").partition(".")
+                described[module, name] = value
+                shown = float(value.split()[0].replace(",", ""))
+                self.assertEqual(shown, getattr(modules[module], name), limit)
+        for module in ("agent_session", "collector"):
+            numbers = [name for name, value in vars(modules[module]).items() if type(value) in (int, float)]
+            own = {
+                name for name in numbers if name.isupper() and not name.startswith("_") and name not in vars(messages)
+            }
+            self.assertEqual(own, {name for where, name in described if where == module})
 
 
 class KeyTests(SynchronousTestCase):

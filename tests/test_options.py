@@ -76,6 +76,7 @@ class ServerOptionsTests(OptionsCase):
                 graphite_from=(),
                 own_host=own_name(),
                 interval=5.0,
+                stats_interval=20.0,
                 tiers=TIERS,
             ),
         )
@@ -86,7 +87,7 @@ class ServerOptionsTests(OptionsCase):
             *("--port", "0", "--http-port", "8080", "--interface", "::", "--store", "redis://:pw@db/2"),
             *("--token-file", self.token_file(), "--heartbeat-timeout", "1m", "--silence-timeout", "1h"),
             *("--max-connections", "7", "--batch-size", "5000", "--batch-time", "0.25"),
-            *("--name", "monitor", "--interval", "500ms"),
+            *("--name", "monitor", "--interval", "500ms", "--stats-interval", "2m"),
             *("--graphite-template", "dc.*.HOST", "--graphite-template", "x.HOST"),
             *("--graphite-from", "10.0.0.0/8", "--graphite-from", "2001:db8::/32"),
             *("--retention", "raw:12h,1h:2y"),
@@ -106,6 +107,7 @@ class ServerOptionsTests(OptionsCase):
                 graphite_from=(ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")),
                 own_host="monitor",
                 interval=0.5,
+                stats_interval=120.0,
                 tiers=(replace(RAW, retention=43_200), MINUTES, replace(HOURS, retention=730 * DAY)),
             ),
         )
@@ -122,6 +124,11 @@ class ServerOptionsTests(OptionsCase):
         self.assertEqual((config.listen, config.http_listen), ((LISTEN, "unix:/s"), ("unix:/h",)))
         config = self.server("--listen", LISTEN)
         self.assertEqual(config.http_listen, ("tcp:9001:interface=127.0.0.1",))
+
+    def test_no_statistics(self) -> None:
+        """An interval of 0 switches the statistics off."""
+        for text in ("0", "0s"):
+            self.assertEqual(self.server("--stats-interval", text).stats_interval, 0.0)
 
     def test_no_self(self) -> None:
         """With --no-self the collector's own host is not sampled."""
@@ -153,6 +160,9 @@ class ServerOptionsTests(OptionsCase):
             ("name", "", "bad host name"),
             ("interval", "1 fortnight", "no duration"),
             ("interval", "50ms", "below 0.1"),
+            ("stats-interval", "often", "no duration"),
+            ("stats-interval", "-1", "no duration"),
+            ("stats-interval", "0.5", "0.5 is below 1 (0 is for no statistics)"),
             ("retention", "2d", "write TIER:DURATION, with a tier of raw, 1m, 1h"),
             ("retention", "5m:2d", "write TIER:DURATION, with a tier of raw, 1m, 1h"),
             ("retention", "raw:2d,", "write TIER:DURATION"),
@@ -221,9 +231,9 @@ class CompletedTests(SynchronousTestCase):
     def test_table(self) -> None:
         """A port gets a backlog for a fleet, a unix socket a mode that keeps others out; what is given stays."""
         for endpoint, expected in (
-            ("tcp:9000", "tcp:9000:backlog=4096"),
-            (r"tcp6:9000:interface=\:\:1", r"tcp6:9000:interface=\:\:1:backlog=4096"),
-            ("ssl:9000:privateKey=k.pem", "ssl:9000:privateKey=k.pem:backlog=4096"),
+            ("tcp:9000", "tcp:9000:backlog=16384"),
+            (r"tcp6:9000:interface=\:\:1", r"tcp6:9000:interface=\:\:1:backlog=16384"),
+            ("ssl:9000:privateKey=k.pem", "ssl:9000:privateKey=k.pem:backlog=16384"),
             ("tcp:9000:backlog=5", "tcp:9000:backlog=5"),
             ("unix:/run/perfmon.sock", "unix:/run/perfmon.sock:mode=660"),
             ("unix:/run/perfmon.sock:mode=600", "unix:/run/perfmon.sock:mode=600"),

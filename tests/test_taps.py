@@ -152,7 +152,8 @@ class CollectorTests(TestCase):
         with logged() as log:
             collector = self.start(server_tap.make_collector(self.config("--name=monitor"), self.reactor))
             (ingest,) = [service for service in collector if type(service).__name__ == "Ingest"]
-            await until(lambda: ingest.numbering.latest("monitor"), "samples of its own")
+            await until(lambda: "system.uptime" in ingest.numbering.latest("monitor"), "samples of the machine")
+            await until(lambda: "perfmon.collector.commits" in ingest.numbering.latest("monitor"), "its own figures")
             await until(lambda: [text for text in log.infos if text == "up: monitor"], "its arrival")
             await self.stop(collector)
         self.assertIn("left: monitor (stopped)", log.infos)
@@ -173,7 +174,10 @@ class CollectorTests(TestCase):
                 "PresenceService",
                 "LoopLag",
                 "Status",
+                "Descriptors",
+                "StatsLog",
                 "OwnHost",
+                "Sampling",
                 "Sampling",
                 "Listening",
                 "Listening",
@@ -182,6 +186,13 @@ class CollectorTests(TestCase):
 
     def embedded(self, collector: IService) -> Any:
         return next(iter(cast(MultiService, collector)))
+
+    def test_left_out(self) -> None:
+        """Without its own host the collector stores nothing of itself, and without an interval logs no statistics."""
+        collector = server_tap.make_collector(self.config("--no-self", "--stats-interval=0"), self.reactor)
+        self.addCleanup(self.embedded(collector).stopService)
+        kinds = {type(service).__name__ for service in cast(MultiService, collector)}
+        self.assertEqual(kinds & {"OwnHost", "Sampling", "StatsLog"}, set())
 
     def test_other_store(self) -> None:
         """With a store of its own the collector starts none."""

@@ -15,6 +15,10 @@ PROTOCOL = 1
 # A sampling round of 10,000 metrics takes about 200 kB; a longer line is broken or hostile.
 MAX_LINE = 1 << 20  # bytes
 
+# Until its hello is taken a peer may be anybody. A hello has some hundred bytes; one with all the labels it may have,
+# MAX_LABELS of MAX_LABEL characters in labels and in platform, has 64 KiB, and twice that if they are not ASCII.
+MAX_HELLO = 1 << 17  # bytes
+
 # More metrics than this in one schema would not fit into MAX_LINE with their names.
 MAX_SCHEMA = 10_000
 
@@ -118,9 +122,9 @@ class LineBuffer:
     """Cuts a byte stream into lines, keeping the unfinished last one."""
 
     def __init__(self, max_line: int = MAX_LINE) -> None:
-        self._max_line = max_line
-        self._pieces: list[bytes] = []  # of the unfinished line; joined once, when it ends
-        self._size = 0
+        self.max_line = max_line
+        # The unfinished line. Not a list of its pieces: of two bytes each they would take twenty times as much.
+        self._rest = bytearray()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The lines that `data` completes, without their ends and without empty ones.
@@ -128,21 +132,19 @@ class LineBuffer:
         Raises `ProtocolError` once a line is over the limit.
         """
         *lines, rest = data.split(b"\n")
-        if lines:
-            lines[0] = b"".join((*self._pieces, lines[0]))
-            self._pieces = []
-            self._size = 0
-        self._pieces.append(rest)
-        self._size += len(rest)
+        if lines and self._rest:
+            lines[0] = bytes(self._rest + lines[0])
+            self._rest = bytearray()
+        self._rest += rest
         for line in lines:
-            if len(line) > self._max_line:
+            if len(line) > self.max_line:
                 break
             if line and not line.isspace():
                 yield line
         else:
-            if self._size <= self._max_line:
+            if len(self._rest) <= self.max_line:
                 return
-        raise ProtocolError(f"line over {self._max_line} bytes")
+        raise ProtocolError(f"line over {self.max_line} bytes")
 
 
 _encoder = msgspec.json.Encoder()

@@ -1,4 +1,4 @@
-"""Counting: totals, rates over a sliding span, mean and standard deviation."""
+"""Counting: totals, rates over a sliding span, mean, largest and standard deviation."""
 
 from collections import deque
 from collections.abc import Iterable
@@ -24,6 +24,30 @@ class Rate:
             return 0.0
         (start, low), (stop, high) = self._marks[0], self._marks[-1]
         return (high - low) / (stop - start) if stop > start else 0.0
+
+
+class Spread:
+    """How many numbers came, their mean and the largest of them, since it was last cleared."""
+
+    __slots__ = ("_total", "count", "largest")
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self.count = 0
+        self._total = 0.0
+        self.largest: float | None = None  # None while there is none
+
+    def add(self, number: float) -> None:
+        self.count += 1
+        self._total += number
+        self.largest = number if self.largest is None else max(self.largest, number)
+
+    @property
+    def mean(self) -> float | None:
+        """None while there is none."""
+        return self._total / self.count if self.count else None
 
 
 def mean_and_deviation(values: Iterable[float]) -> tuple[float, float]:

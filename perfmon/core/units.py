@@ -7,6 +7,21 @@ from collections.abc import Mapping
 from typing import Final
 
 UNITS: Final[Mapping[str, str]] = {
+    "perfmon.collector.agents": "{agents}",
+    "perfmon.collector.buffer.usage": "By",
+    "perfmon.collector.commit.duration.max": "s",
+    "perfmon.collector.commit.duration.mean": "s",
+    "perfmon.collector.commit.size.max": "{samples}",
+    "perfmon.collector.commit.size.mean": "{samples}",
+    "perfmon.collector.commits": "{commits}",
+    "perfmon.collector.connections": "{connections}",
+    "perfmon.collector.loop.lag": "s",
+    "perfmon.collector.paused": "1",
+    "perfmon.collector.samples.received": "{samples}",
+    "perfmon.collector.samples.rejected": "{samples}",
+    "perfmon.collector.samples.stored": "{samples}",
+    "perfmon.collector.store.memory.usage": "By",
+    "perfmon.collector.windows.sealed": "{windows}",
     "perfmon.cpu.utilization": "1",
     "perfmon.memory.utilization": "1",
     "perfmon.paging.io": "By",
@@ -40,7 +55,7 @@ UNITS: Final[Mapping[str, str]] = {
     "system.paging.utilization": "1",
     "system.uptime": "s",
 }
-"""Exactly the metrics that `perfmon.probes` can emit, in alphabetical order."""
+"""Exactly the metrics that `perfmon.probes` and the collector itself can emit, in alphabetical order."""
 
 
 def unit_of(metric: str) -> str:

@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import msgspec
 from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
 from perfmon.core.messages import (
+    MAX_HELLO,
+    MAX_LINE,
     MAX_SCHEMA,
     PROTOCOL,
     Ack,
@@ -91,7 +94,7 @@ class AgentSession:
         self._clock = around.clock
         self._wall = around.wall
         self._kept = around.kept
-        self._lines = LineBuffer()
+        self._lines = LineBuffer(MAX_HELLO)
         self._hello: Hello | None = None
         self._schemas: dict[int, _Schema] = {}
         self._closed = False
@@ -210,7 +213,8 @@ class AgentSession:
         self._agents[hello.host] = self
         if older is not None:
             older.abort()  # the same agent has reconnected, or the older one is late
-        self._hello = hello
+        self._hello = msgspec.structs.replace(hello, labels={}, platform={}, token="")  # these are the store's to keep
+        self._lines.max_line = MAX_LINE
         self._hello_due.cancel()
         interval, timeout = self._beat
         self._send(Welcome(PROTOCOL, interval, timeout))

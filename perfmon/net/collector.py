@@ -10,6 +10,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from perfmon.core.messages import Error, encode
 from perfmon.core.presence import State
 from perfmon.core.reject import NOT_ALLOWED, Rejected
 from perfmon.core.templates import DEFAULT_TEMPLATES, Template
@@ -28,6 +29,12 @@ MAX_CONNECTIONS = 20_000
 # connect well before their first line, which comes within their interval, a minute or so.
 MUTE_TIMEOUT = 300.0  # s
 
+# A peer that is turned away has so long to read why, and to go. Were it closed at once, what it has sent and nobody has
+# read would make the system reset the connection, and the reason could be lost on its way.
+FAREWELL = 1.0  # s
+
+# So many at once are given that time, for each holds a descriptor; more are closed as soon as the reason is sent.
+MAX_FAREWELLS = 64
 
 # Most that is read of a Graphite sender at once. What waits of a busy one is many times Twisted's 64 KiB, and a line
 # costs half as much in so large a piece.
@@ -53,6 +60,16 @@ class Session(Seam):
     def lost(self) -> None: ...
 
 
+class _Deaf:
+    """The session of a peer that was turned away: what it still sends is not kept."""
+
+    def feed(self, data: bytes) -> None:
+        pass
+
+    def lost(self) -> None:
+        pass
+
+
 class CollectorConnection(Protocol):
     """One peer. It harms nobody else whatever it sends."""
 
@@ -61,33 +78,47 @@ class CollectorConnection(Protocol):
 
     def __init__(self) -> None:
         self._session: Session | None = None
-        self._mute: IDelayedCall | None = None
+        self._ending: IDelayedCall | None = None  # what ends a mute connection, or one that was turned away
 
     def connectionMade(self) -> None:
-        if not self.factory.admit(self):
-            self.transport.loseConnection()
+        problem = self.factory.admit(self)
+        if problem is not None:
+            self._turn_away(problem)
             return
-        self._mute = self.factory.around.clock.callLater(MUTE_TIMEOUT, self.transport.loseConnection)
+        self._ending = self.factory.around.clock.callLater(MUTE_TIMEOUT, self.transport.loseConnection)
         for option in ("setTcpKeepAlive", "setTcpNoDelay"):  # not on a unix socket
             getattr(self.transport, option, lambda on: None)(True)
 
     def dataReceived(self, data: bytes) -> None:
         if self._session is None:
-            self._speaks()
-            self._session = self.factory.session(self, data)
-            if self._session is None:
-                self.transport.loseConnection()
+            self._stays()
+            session = self.factory.session(self, data)
+            if isinstance(session, str):
+                self._turn_away(session)
                 return
+            self._session = session
         self._session.feed(data)
 
-    def _speaks(self) -> None:
-        if self._mute is not None and self._mute.active():
-            self._mute.cancel()
+    def _turn_away(self, why: str) -> None:
+        """Tells the peer, in a line that agents understand and others ignore, and ends the connection."""
+        self._session = _Deaf()
+        self.factory.refused(self, why)
+        self.transport.write(encode(Error(why)))
+        if self.factory.leaves(self):
+            self._ending = self.factory.around.clock.callLater(FAREWELL, self.transport.abortConnection)
+        else:
+            self.transport.loseConnection()
+
+    def _stays(self) -> None:
+        if self._ending is not None and self._ending.active():
+            self._ending.cancel()
+        self._ending = None
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._speaks()
+        self._stays()
         self.factory.around.intake.detach(self)
         self.factory.connections.discard(self)
+        self.factory.leaving.discard(self)
         if self._session is not None:
             self._session.lost()
 
@@ -114,6 +145,7 @@ class CollectorFactory(Factory):
         self.settings = settings
         self.around = around
         self.connections: set[CollectorConnection] = set()
+        self.leaving: set[CollectorConnection] = set()  # turned away, and not gone yet
         self.agents: dict[str, AgentSession] = {}
 
     def buildProtocol(self, addr: IAddress | None) -> CollectorConnection:  # type: ignore[override]  # see transport
@@ -121,16 +153,29 @@ class CollectorFactory(Factory):
         connection.factory = self
         return connection
 
-    def admit(self, connection: CollectorConnection) -> bool:
-        """Whether there is room for one more."""
+    def admit(self, connection: CollectorConnection) -> str | None:
+        """Takes one more connection, or says why not."""
         if len(self.connections) >= self.settings.max_connections:
-            self._refuse(connection, f"more than {self.settings.max_connections} connections (--max-connections)")
-            return False
+            return f"all {self.settings.max_connections} connections are taken (--max-connections)"
         self.connections.add(connection)
+        return None
+
+    def leaves(self, connection: CollectorConnection) -> bool:
+        """A connection that was turned away is none any more; whether it may take its time to go."""
+        self.connections.discard(connection)
+        if len(self.leaving) >= MAX_FAREWELLS:
+            return False
+        self.leaving.add(connection)
         return True
 
-    def session(self, connection: CollectorConnection, data: bytes) -> Session | None:
-        """The session for a connection whose first bytes are `data`: a message of perfmon's own begins with ``{``."""
+    def refused(self, connection: CollectorConnection, why: str) -> None:
+        self.around.refusals.note([Rejected(NOT_ALLOWED, why)], connection.transport.getPeer())
+
+    def session(self, connection: CollectorConnection, data: bytes) -> Session | str:
+        """The session for a connection whose first bytes are `data`, or why it gets none.
+
+        A message of perfmon's own begins with ``{``.
+        """
         transport = connection.transport
         if data.startswith(b"{"):
             return AgentSession(
@@ -141,8 +186,7 @@ class CollectorFactory(Factory):
                 self.around,
             )
         if not self._may_send_graphite(transport.getPeer()):
-            self._refuse(connection, "Graphite lines are taken from this machine only; see --graphite-from")
-            return None
+            return "Graphite lines are taken from this machine and the networks of --graphite-from only"
         transport.bufferSize = GRAPHITE_READ  # type: ignore[attr-defined]  # TCP and unix sockets have it; TLS makes no use
         self.around.intake.attach(connection)  # has no acks, so what it sends waits in the socket
         return GraphiteSession(str(transport.getPeer()), self.settings.templates, self.around)
@@ -155,12 +199,9 @@ class CollectorFactory(Factory):
         mapped = getattr(address, "ipv4_mapped", None) or address
         return mapped.is_loopback or any(mapped in network for network in self.settings.graphite_from)
 
-    def _refuse(self, connection: CollectorConnection, why: str) -> None:
-        self.around.refusals.note([Rejected(NOT_ALLOWED, why)], connection.transport.getPeer())
-
     def stopFactory(self) -> None:
         """The port has closed: so do the connections, and agents look for the collector anew."""
-        for connection in list(self.connections):
+        for connection in [*self.connections, *self.leaving]:
             connection.close()
 
     def hostChanged(self, host: str, state: State) -> None:

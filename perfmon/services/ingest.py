@@ -50,6 +50,14 @@ class Appends(Protocol):
     async def append(self, writes: list[HeadWrite]) -> list[bytes]: ...
 
 
+class CommitListener(Protocol):
+    """Is told of every commit; there is one at a time."""
+
+    def begun(self) -> None: ...
+    def ended(self, samples: int | None) -> None:
+        """So many were stored by it; None: it was given up."""
+
+
 class Ingest(Service):
     """A service between the network and the store."""
 
@@ -79,6 +87,7 @@ class Ingest(Service):
         self._numbering = self._new_numbering()
         self._waiting: deque[tuple[Columns | Row, int, Sender | None, int]] = deque()
         self._sources: set[Source] = set()
+        self._listeners: list[CommitListener] = []
         self._draining: Deferred[None] | None = None
         self.paused = False
         self.problem: str | None = None  # why the last commit is not stored yet, for people
@@ -97,6 +106,9 @@ class Ingest(Service):
         if self._numbering.full:
             self._numbering = self._new_numbering()
         return self._numbering
+
+    def listen(self, listener: CommitListener) -> None:
+        self._listeners.append(listener)
 
     def attach(self, source: Source) -> None:
         """From now on `source` is paused and resumed with the buffer."""
@@ -144,9 +156,14 @@ class Ingest(Service):
                     batch.numbering.saw(batch)
                 for row in rows:
                     row.log.saw_row(row)
+                for listener in self._listeners:
+                    listener.begun()
                 await self._commit(columns, rows)
                 self.commits += 1
-                self.stored += sum(map(len, columns)) + sum(map(len, rows))
+                samples = sum(map(len, columns)) + sum(map(len, rows))
+                self.stored += samples
+                for listener in self._listeners:
+                    listener.ended(samples)
                 for sender, seq in told.items():
                     sender.stored(seq)
             except CancelledError:
@@ -154,6 +171,8 @@ class Ingest(Service):
             except Exception:  # noqa: BLE001 - the boundary of a commit
                 # A bug, not a fault of the store: say so, and go on with what comes next.
                 self._log.failure("commit lost")
+                for listener in self._listeners:
+                    listener.ended(None)
             self._release(size)
         self._draining = None
 

@@ -17,8 +17,13 @@ class LoopLag(Service):
         self._monotonic = monotonic
         self._due = 0.0
         self._lags: list[float] = []
+        self._listeners: list[Callable[[float], None]] = []
         self._call = LoopingCall(self._measure)
         self._call.clock = clock
+
+    def listen(self, listener: Callable[[float], None]) -> None:
+        """`listener` is called with each lag that is measured (s), four times a second."""
+        self._listeners.append(listener)
 
     def startService(self) -> None:
         super().startService()
@@ -31,8 +36,11 @@ class LoopLag(Service):
 
     def _measure(self) -> None:
         now = self._monotonic()
-        self._lags = [*self._lags[1 - _KEEP :], max(0.0, now - self._due)]
+        lag = max(0.0, now - self._due)
+        self._lags = [*self._lags[1 - _KEEP :], lag]
         self._due = now + _PERIOD
+        for listener in self._listeners:
+            listener(lag)
 
     @property
     def worst(self) -> float:

@@ -15,18 +15,31 @@ from perfmon.net.seams import Intake, PresenceSeam
 _NAN = float("nan")
 
 
-class OwnHost(Service):
-    """A service: the host is up while it runs. `take` is where its samples go."""
+class Rounds:
+    """Sampling rounds of one kind, stored under the name of a host."""
 
-    def __init__(
-        self, hello: Hello, heartbeat: float, intake: Intake, presence: PresenceSeam, clock: IReactorTime
-    ) -> None:
+    def __init__(self, host: str, intake: Intake) -> None:
+        self._host = host
+        self._intake = intake
+        self._names: list[str] = []
+
+    def take(self, time: float, values: Mapping[str, float]) -> None:
+        """Stores one round of `time` (s since the epoch)."""
+        self._names = followed(self._names, values)
+        log, first = self._intake.numbering.schema(self._host, self._names)
+        packed = struct.pack(f"<{len(self._names)}d", *[values.get(name, _NAN) for name in self._names])
+        absent = len(self._names) - len(values)
+        self._intake.add_row(Row(log, first, round(time * 1000), packed, absent))
+
+
+class OwnHost(Service):
+    """A service: the host is up while it runs. What it measures goes to `Rounds`."""
+
+    def __init__(self, hello: Hello, heartbeat: float, presence: PresenceSeam, clock: IReactorTime) -> None:
         """`hello` is what an agent would say of this host; `heartbeat` is the interval (s) of its signs of life."""
         self._hello = hello
         self._heartbeat = heartbeat
-        self._intake = intake
         self._presence = presence
-        self._names: list[str] = []
         self._beats = LoopingCall(lambda: presence.sign(hello.host))
         self._beats.clock = clock
 
@@ -39,11 +52,3 @@ class OwnHost(Service):
         super().stopService()
         self._beats.stop()
         self._presence.leave(self._hello.host, "stopped")
-
-    def take(self, time: float, values: Mapping[str, float]) -> None:
-        """Stores one round of `time` (s since the epoch)."""
-        self._names = followed(self._names, values)
-        log, first = self._intake.numbering.schema(self._hello.host, self._names)
-        packed = struct.pack(f"<{len(self._names)}d", *[values.get(name, _NAN) for name in self._names])
-        absent = len(self._names) - len(values)
-        self._intake.add_row(Row(log, first, round(time * 1000), packed, absent))

@@ -1,5 +1,6 @@
 """Tests for `perfmon.core.messages`."""
 
+import tracemalloc
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from math import inf, nan
@@ -428,6 +429,26 @@ class LineBufferTests(SynchronousTestCase):
         with self.assertRaises(ProtocolError) as caught:
             list(LineBuffer(20).feed(b"x" * 21))
         self.assertIn("over 20 bytes", str(caught.exception))
+
+    def test_small_pieces(self) -> None:
+        """An unfinished line takes as much memory as it has bytes, also when it comes in very small pieces."""
+        buffer = LineBuffer()
+        piece = bytes(range(65, 67))
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        for _ in range(20_000):
+            list(buffer.feed(piece[:1] + piece[1:]))
+        taken, _ = tracemalloc.get_traced_memory()
+        self.assertLess(taken, 2 * 40_000)
+        self.assertEqual([len(line) for line in buffer.feed(b"\n")], [40_000])
+
+    def test_raised_limit(self) -> None:
+        """The limit may be raised between two lines of one read: the next one has it."""
+        buffer = LineBuffer(2)
+        lines = buffer.feed(b"ab\nabcd\nab")
+        self.assertEqual(next(lines), b"ab")
+        buffer.max_line = 4
+        self.assertEqual(list(lines), [b"abcd"])
 
     def test_default_limit(self) -> None:
         """By default a line may be as long as the protocol allows."""

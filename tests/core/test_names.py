@@ -142,6 +142,13 @@ class MetricTests(SynchronousTestCase):
             with self.assertRaises(BadName, msg=repr(metric)):
                 checked_metric(metric)
 
+    def test_kept_once(self) -> None:
+        """Equal metrics are one object, however often they are read: a fleet keeps each name once."""
+        first, second = (b"system.disk.io;device=sda;direction=read".decode() for _ in range(2))
+        self.assertIsNot(first, second)
+        self.assertIs(checked_metric(first), checked_metric(second))
+        self.assertIs(checked_metric("x;b=1;a=2"), checked_metric("x;b=1;" + "a=2"))
+
     def test_limit(self) -> None:
         """The limit of a metric's name is counted in bytes of UTF-8."""
         for metric in ("a" * MAX_METRIC, "é" * (MAX_METRIC // 2)):

@@ -122,7 +122,8 @@ class Store:
 class Collector(Running):
     """`twistd -n perfmon` on free ports."""
 
-    def __init__(self, folder: Path, *options: str, store: str | None = None) -> None:
+    def __init__(self, folder: Path, *options: str, store: str | None = None, files: int | None = None) -> None:
+        """`files`: how many it may have open, by default as many as the test itself."""
         self.store_folder = folder / "store"
         ports = [
             word
@@ -130,8 +131,10 @@ class Collector(Running):
             if not any(given.partition("=")[0] == option for given in options)
             for word in (option, "0")
         ]
+        limited = ["sh", "-c", f'ulimit -n {files} && exec "$@"', "sh"] if files is not None else []
         super().__init__(
             [
+                *limited,
                 *(str(TWISTD), "--nodaemon", "--pidfile=", "perfmon", *ports),
                 *("--store", store or f"embedded:{self.store_folder}"),
                 *options,
@@ -226,9 +229,9 @@ class IntegrationTestCase(SynchronousTestCase):
         self.addCleanup(temporary.cleanup)
         self.folder = Path(temporary.name)
 
-    def collector(self, *options: str, store: str | None = None) -> Collector:
+    def collector(self, *options: str, store: str | None = None, files: int | None = None) -> Collector:
         """A collector that is ready; by default with an embedded store and without its own host."""
-        collector = Collector(self.folder, *(options or ("--no-self",)), store=store)
+        collector = Collector(self.folder, *(options or ("--no-self",)), store=store, files=files)
         self.addCleanup(collector.stop)
         return collector
 

@@ -75,6 +75,22 @@ class RunningTests(IntegrationTestCase):
         self.assertEqual(shown.ended(), 0)
         self.assertIn("friend", shown.log)
 
+    def test_tells_of_itself(self) -> None:
+        """The collector's own figures are metrics of its host, as any other's, and a line in the log."""
+        collector = self.collector("--name", "monitor", "--interval", "200ms", "--stats-interval", "1s").ready()
+        collector.send("web1.cpu.load 1 -1\nthis is no good line\n")
+        metric = "perfmon.collector.samples.rejected;reason=bad-line"
+        refused = eventually(
+            lambda: [value for _, value in collector.points("monitor", metric) if value], "the refusal"
+        )
+        self.assertEqual(set(refused), {1.0})
+        eventually(lambda: collector.points("monitor", "perfmon.collector.store.memory.usage"), "the store's memory")
+        (series,) = collector.get("/api/v1/query", host="monitor", metric="perfmon.collector.commit.duration.max")[
+            "series"
+        ]
+        self.assertEqual(series["unit"], "s")
+        collector.says(r"samples/s received, .* stored, .* rejected; 0 agents, \d connections; \d+ commits of ")
+
     def test_beyond_loopback_needs_a_token(self) -> None:
         """Listening beyond loopback without a token is refused with a sentence that says how to make one."""
         refused = self.running(str(TWISTD), "-n", "--pidfile=", "perfmon", "--interface", "0.0.0.0", "--port", "0")

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from perfmon.core.tiers import RAW
 from perfmon.net.agent_session import AgentSession
-from perfmon.net.collector import CollectorFactory, PortSettings
+from perfmon.net.collector import FAREWELL, CollectorFactory, PortSettings
 from perfmon.net.seams import Surroundings
 from tests.net.recording import LOOPBACK, Peer, RecordingIntake, RecordingPresence, RecordingRefusals
 
@@ -42,10 +42,11 @@ class PortCase(SynchronousTestCase):
     def assert_nothing_due(self) -> None:
         """A test that drops its peers leaves no timer behind."""
         self.clock.advance(0)
-        for connection in list(self.factory.connections):
+        for connection in [*self.factory.connections, *self.factory.leaving]:
             connection.transport.drop()  # type: ignore[attr-defined]  # a Peer
         self.assertEqual(self.clock.getDelayedCalls(), [])
-        self.assertEqual((self.factory.connections, self.factory.agents, self.intake.sources), (set(), {}, set()))
+        self.assertEqual((self.factory.connections, self.factory.leaving), (set(), set()))
+        self.assertEqual((self.factory.agents, self.intake.sources), ({}, set()))
 
     def port(self, **settings: Any) -> CollectorFactory:
         self.factory = CollectorFactory(
@@ -69,6 +70,16 @@ class PortCase(SynchronousTestCase):
 
     def session(self, host: str = "web1") -> AgentSession:
         return self.factory.agents[host]
+
+    def assert_turned_away(self, peer: Peer, reason: str) -> None:
+        """The peer was told why, in an error, has a moment to go, and is then cut off."""
+        (message,) = peer.received()
+        self.assertEqual(message["type"], "error")
+        self.assertIn(reason, message["reason"])
+        self.assertEqual((peer.closed, len(self.factory.leaving)), (False, 1))
+        self.clock.advance(FAREWELL)
+        self.clock.advance(0)
+        self.assertEqual((peer.aborted, peer.ended, self.factory.leaving), (True, True, set()))
 
     def assert_refused(self, peer: Peer, reason: str) -> None:
         """The agent was told why, in an error, and nothing else; the connection was closed."""

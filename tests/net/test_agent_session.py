@@ -59,6 +59,22 @@ class SampleTests(PortCase):
         peer.send({"type": "metrics", "id": 1, "names": ["cpu;state=user;cpu=0"]}, samples(1, [1]))
         self.assertEqual(self.intake.samples(), [("web1", "cpu;cpu=0;state=user", NOW, 1.0)])
 
+    def test_names_of_a_fleet(self) -> None:
+        """Agents with the same metrics share their names; what they said of their hosts is not kept with them."""
+        for host in ("web1", "web2"):
+            self.agent(host=host, labels={"rack": "7"}, platform={"system": "Linux"}, token="x" * 20).send(
+                CPU, samples(1, [1.0, 2.0])
+            )
+        first, second = (row.log for row in self.intake.rows)
+        self.assertEqual(first.names, ["cpu", "load"])
+        for one, other in zip(first.names, second.names, strict=True):
+            self.assertIs(one, other)
+        kept = self.session()._hello
+        assert kept is not None
+        self.assertEqual(
+            (kept.host, kept.instance, kept.labels, kept.platform, kept.token), ("web1", "one", {}, {}, "")
+        )
+
     def test_several_schemas(self) -> None:
         """A connection may declare several schemas, and declare one anew."""
         peer = self.agent()

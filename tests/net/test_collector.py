@@ -5,9 +5,11 @@ from ipaddress import ip_network
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
+from perfmon.core import graphite, messages
+from perfmon.core.messages import MAX_HELLO
 from perfmon.core.presence import State
-from perfmon.core.reject import BAD_LINE, NOT_ALLOWED
-from perfmon.net.collector import MUTE_TIMEOUT
+from perfmon.core.reject import BAD_LINE, LONG_LINE, NOT_ALLOWED
+from perfmon.net.collector import FAREWELL, MAX_FAREWELLS, MUTE_TIMEOUT
 from tests.net.case import HELLO, NOW, WELCOME, PortCase
 from tests.net.recording import ELSEWHERE, LOOPBACK, Peer
 
@@ -62,12 +64,15 @@ class GraphiteFromTests(PortCase):
         peer.send(LINE)
         taken = bool(self.intake.columns)
         self.intake.columns.clear()
-        self.assertEqual(peer.closed, not taken)
+        self.assertEqual(peer in [one.transport for one in self.factory.connections], taken)
         self.assertEqual(
             [(one.reason, to) for one, to in self.refusals.noted], [] if taken else [(NOT_ALLOWED, address)]
         )
         if not taken:
             self.assertIn("--graphite-from", self.refusals.noted[0][0].detail)
+            self.assert_turned_away(
+                peer, "Graphite lines are taken from this machine and the networks of --graphite-from"
+            )
         self.assertEqual(peer.value(), b"")
         self.refusals.noted.clear()
         peer.drop()
@@ -125,18 +130,69 @@ class ConnectionTests(PortCase):
         self.assertEqual((mute.closed, quiet.closed), (True, False))
 
     def test_most(self) -> None:
-        """One connection more than there may be is refused, and there is room again when one has ended."""
+        """One connection more than there may be is told so and refused; there is room again when one has ended."""
         self.port(max_connections=2)
-        first, second, third = self.connect(), self.connect(), self.connect()
-        self.assertEqual([peer.closed for peer in (first, second, third)], [False, False, True])
-        self.assertEqual(self.refusals.reasons, [NOT_ALLOWED])
-        self.assertIn("more than 2 connections (--max-connections)", self.refusals.noted[0][0].detail)
-        third.drop()
-        self.assertTrue(self.connect().closed)
+        first, _, third = self.connect(), self.connect(), self.connect()
+        self.assertEqual((len(self.factory.connections), self.refusals.reasons), (2, [NOT_ALLOWED]))
+        self.assertIn("all 2 connections are taken (--max-connections)", self.refusals.noted[0][0].detail)
+        self.assert_turned_away(third, "all 2 connections are taken (--max-connections)")
+        self.assert_turned_away(self.connect(), "all 2 connections are taken (--max-connections)")
         first.drop()
         fourth = self.connect()
         fourth.send(HELLO)
         self.assertEqual(fourth.received(), [WELCOME])
+
+    def test_turned_away(self) -> None:
+        """A peer that was turned away is not listened to any more, and may go before it is cut off."""
+        self.port(max_connections=0)
+        stubborn, sensible = self.connect(), self.connect()
+        stubborn.send(HELLO, LINE)
+        sensible.drop()
+        self.assertEqual(len(self.factory.leaving), 1)
+        self.clock.advance(FAREWELL - 0.1)
+        stubborn.send(b"x" * 100_000)
+        self.assertFalse(stubborn.closed)
+        self.clock.advance(0.2)
+        self.assertEqual((stubborn.aborted, sensible.aborted), (True, False))
+        self.assertEqual(
+            (self.intake.samples(), self.presence.signs, self.refusals.reasons), ([], [], [NOT_ALLOWED] * 2)
+        )
+
+    def test_turned_away_in_crowds(self) -> None:
+        """More than so many have no time to go: they are closed when they were told, and hold nothing."""
+        self.port(max_connections=0)
+        peers = [self.connect() for _ in range(MAX_FAREWELLS + 2)]
+        self.assertEqual([peer.closed for peer in peers], [False] * MAX_FAREWELLS + [True] * 2)
+        self.assertEqual(len({peer.value() for peer in peers}), 1)
+        self.clock.advance(0)
+        peers[0].drop()
+        self.assertFalse(self.connect().closed, "there is time again")
+        self.assertEqual(len(self.factory.leaving), MAX_FAREWELLS)
+
+    def test_stop_while_leaving(self) -> None:
+        """When the port closes, those that were turned away go as well."""
+        self.port(max_connections=0)
+        peer = self.connect()
+        self.factory.stopFactory()
+        self.assertTrue(peer.closed)
+
+    def test_unfinished(self) -> None:
+        """Of what has no end yet a connection keeps no more than a line may have, whatever it speaks, and says why."""
+        stranger, known, sender = self.connect(), self.agent(host="web2"), self.connect()
+        stranger.send(b'{"type":"hello",' + b" " * (MAX_HELLO - 16))
+        self.assertFalse(stranger.closed)
+        stranger.send(b" ")
+        self.assert_refused(stranger, f"line over {MAX_HELLO} bytes")
+        known.send(b"{" + b" " * MAX_HELLO)
+        known.send(b" " * (messages.MAX_LINE - MAX_HELLO - 1))
+        self.assertFalse(known.closed)
+        known.send(b" ")
+        self.assert_refused(known, f"line over {messages.MAX_LINE} bytes")
+        for _ in range(3):
+            sender.send(b"x" * graphite.MAX_LINE)
+        self.assertEqual(self.refusals.reasons, [BAD_LINE, BAD_LINE, LONG_LINE])
+        sender.send(b"\n" + LINE)
+        self.assertEqual((len(self.intake.samples()), sender.closed), (1, False))
 
     def test_options_of_sockets(self) -> None:
         """A TCP connection is told to notice a dead peer and to send acks at once."""

@@ -27,6 +27,7 @@ from twisted.trial.unittest import TestCase
 from perfmon.core.messages import Hello
 from perfmon.core.outbox import Outbox
 from perfmon.core.tiers import RAW
+from perfmon.net import collector
 from perfmon.net.agent_link import AgentLink
 from perfmon.net.collector import CollectorFactory, PortSettings
 from perfmon.net.seams import Surroundings
@@ -79,9 +80,10 @@ class WireTests(TestCase):
         self.addCleanup(shutil.rmtree, self.folder)
         self.intake = RecordingIntake()
         self.presence = RecordingPresence()
+        self.refusals = RecordingRefusals()
         self.factory = CollectorFactory(
             PortSettings(),
-            Surroundings(self.intake, self.presence, RecordingRefusals(), reactor, lambda: NOW, RAW.retention),
+            Surroundings(self.intake, self.presence, self.refusals, reactor, lambda: NOW, RAW.retention),
         )
         self.reactor = reactor
 
@@ -129,6 +131,30 @@ class WireTests(TestCase):
         await until(lambda: b"welcome" in talker.heard, "the welcome")
         self.factory.stopFactory()
         await until(lambda: talker.lost, "the end of the connection")
+
+    async def test_tls_turned_away(self) -> None:
+        """Over TLS, too, a connection too many is told why, and then closed."""
+        self.patch(collector, "FAREWELL", 0.05)
+        self.patch(self.factory, "settings", PortSettings(max_connections=0))
+        talker = await self.over_tls()
+        talker.transport.write(HELLO)
+        await until(lambda: talker.lost, "the end of the connection")
+        self.assertIn(b'"type":"error","reason":"all 0 connections are taken', talker.heard)
+        await until(lambda: not self.factory.leaving, "the port to see it")
+
+    async def test_agent_turned_away(self) -> None:
+        """An agent that is one too many says why, once, tries again, and is served when there is room."""
+        self.patch(self.factory, "settings", PortSettings(max_connections=0))
+        address = await self.listen("tcp:0:interface=127.0.0.1")
+        endpoint = clientFromString(self.reactor, f"tcp:127.0.0.1:{address.port}")
+        link = AgentLink(endpoint, "there", Hello(1, "web1", instance="one"), Outbox(), self.reactor, lambda: NOW)
+        with logged() as log:
+            link.startService()
+            await until(lambda: len(self.refusals.noted) >= 3, "three attempts")
+            self.assertEqual(log.warnings, ["no connection to there: all 0 connections are taken (--max-connections)"])
+            self.patch(self.factory, "settings", PortSettings())
+            await until(lambda: self.factory.agents, "the agent")
+            await link.stopService()
 
     async def test_unread_answers(self) -> None:
         """An agent that goes on asking and reads no answer is cut off, so that answers do not fill the memory."""

@@ -6,16 +6,21 @@ import tempfile
 from twisted.internet.endpoints import clientFromString, connectProtocol, serverFromString
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 
+from perfmon.services.descriptors import Descriptors
 from perfmon.services.listening import Listening
 from tests.logs import logged
+from tests.waiting import until
 
 
 class Serving(Factory):
     noisy = False
+    built = 0
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
+        self.built += 1
         return Protocol()
 
 
@@ -24,11 +29,16 @@ class ListeningTests(TestCase):
         from twisted.internet import reactor
 
         self.reactor = reactor
+        self.room = True
+        self.clock = Clock()
+        self.serving = Serving()
+        self.guard = Descriptors(self.clock, lambda count: self.room)
+        self.guard.startService()
 
     def listening(self, description: str, **others: str) -> Listening:
         """A service that is not started yet; stopped with the test."""
         endpoint = serverFromString(self.reactor, description)
-        service = Listening("agents", endpoint, description, Serving(), **others)
+        service = Listening("agents", endpoint, description, self.serving, self.guard, **others)
         self.addCleanup(service.stopService)
         return service
 
@@ -39,6 +49,11 @@ class ListeningTests(TestCase):
             service.startService()
         (line,) = [text for text in log.infos if text.startswith("agents")]
         return line
+
+    async def turns(self, count: int) -> None:
+        """So many turns of the reactor, in each of which a port would take whoever waits."""
+        for _ in range(count):
+            await deferLater(self.reactor, 0)
 
     async def reached(self, description: str) -> None:
         """Connects there."""
@@ -79,6 +94,39 @@ class ListeningTests(TestCase):
         self.assertIn("perfmon: cannot listen for agents: ", str(caught.exception))
         self.assertIn(number, str(caught.exception))
         self.assertIn("in use", str(caught.exception))
+
+    async def test_held_up(self) -> None:
+        """While it is paused nobody is taken; who has connected meanwhile is taken when it goes on."""
+        service = self.listening("tcp:0:interface=127.0.0.1")
+        service.pause()  # before it is open there is nothing to do
+        service.resume()
+        number = self.opened(service).rpartition(":")[2]
+        service.pause()
+        client = await connectProtocol(clientFromString(self.reactor, f"tcp:127.0.0.1:{number}"), Protocol())
+        await self.turns(5)
+        self.assertEqual(self.serving.built, 0)
+        service.resume()
+        await until(lambda: self.serving.built, "the port to take it")
+        client.transport.loseConnection()
+
+    async def test_guard(self) -> None:
+        """The guard holds the port up as it sees fit, and hears of each connection."""
+        number = self.opened(self.listening("tcp:0:interface=127.0.0.1")).rpartition(":")[2]
+        heard: list[None] = []
+        self.patch(self.guard, "accepted", lambda: heard.append(None))
+        for _ in range(2):
+            await self.reached(f"tcp:127.0.0.1:{number}")
+            await until(lambda: len(heard), "the guard to hear")
+            heard.clear()
+        self.room = False
+        with logged():
+            self.clock.advance(1)
+        await self.reached(f"tcp:127.0.0.1:{number}")
+        await self.turns(5)
+        self.assertEqual(self.serving.built, 2)
+        self.room = True
+        self.clock.advance(1)
+        await until(lambda: self.serving.built == 3, "the port to go on")
 
     async def test_stop(self) -> None:
         """After the stop the port is free."""

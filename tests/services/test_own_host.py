@@ -4,7 +4,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from perfmon.core.messages import Hello
-from perfmon.services.own_host import OwnHost
+from perfmon.services.own_host import OwnHost, Rounds
 from tests.net.recording import RecordingIntake, RecordingPresence
 
 NOW = 1_800_000_000.0
@@ -16,24 +16,25 @@ class OwnHostTests(SynchronousTestCase):
         self.intake = RecordingIntake()
         self.presence = RecordingPresence()
         self.hello = Hello(1, "monitor", agent="1.0", interval=5.0, labels={"rack": "7"})
-        self.own = OwnHost(self.hello, 5.0, self.intake, self.presence, self.clock)
-        self.own.startService()
+        self.rounds = Rounds("monitor", self.intake)
 
     def test_present(self) -> None:
         """The host is up while the collector runs, is described like any agent's, and leaves with it."""
+        own = OwnHost(self.hello, 5.0, self.presence, self.clock)
+        own.startService()
         self.assertEqual(self.presence.described, {"monitor": self.hello.record()})
         self.assertEqual(self.presence.signs, [("monitor", True)])
         self.clock.pump([2.5] * 4)
         self.assertEqual(self.presence.signs, [("monitor", True)] * 3)
-        self.own.stopService()
+        own.stopService()
         self.assertEqual(self.presence.left, [("monitor", "stopped")])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_samples(self) -> None:
         """Rounds are stored under the host's name; metrics may appear and be absent."""
-        self.own.take(NOW, {"cpu": 0.5, "load": 3.0})
-        self.own.take(NOW + 5, {"load": 2.0})
-        self.own.take(NOW + 10.5, {"fan": 900.0, "cpu": 0.25, "load": 1.0})
+        self.rounds.take(NOW, {"cpu": 0.5, "load": 3.0})
+        self.rounds.take(NOW + 5, {"load": 2.0})
+        self.rounds.take(NOW + 10.5, {"fan": 900.0, "cpu": 0.25, "load": 1.0})
         self.assertEqual(
             sorted(self.intake.samples()),
             [
@@ -46,17 +47,29 @@ class OwnHostTests(SynchronousTestCase):
             ],
         )
 
+    def test_kinds(self) -> None:
+        """Rounds of two kinds, of one moment or not, do not take each other's place."""
+        other = Rounds("monitor", self.intake)
+        self.rounds.take(NOW, {"cpu": 0.5})
+        other.take(NOW, {"commits": 7.0})
+        self.rounds.take(NOW + 5, {"cpu": 0.25})
+        self.assertEqual(
+            sorted(self.intake.samples()),
+            [("monitor", "commits", NOW, 7.0), ("monitor", "cpu", NOW, 0.5), ("monitor", "cpu", NOW + 5, 0.25)],
+        )
+        self.assertEqual([row.columns for row in self.intake.rows], [1, 1, 1], "each of its own metrics alone")
+
     def test_metrics_that_go(self) -> None:
         """A host whose devices come and go does not carry every name it ever had through every round."""
         for number in range(1_000):
-            self.own.take(NOW + number, {"cpu": 1.0, f"device{number}": 2.0})
+            self.rounds.take(NOW + number, {"cpu": 1.0, f"device{number}": 2.0})
         self.assertLess(max(row.columns for row in self.intake.rows), 5)
         self.assertEqual(len(self.intake.samples()), 2_000)
 
     def test_numbers_run_out(self) -> None:
         """When the numbering begins anew the rounds go on."""
         self.intake = RecordingIntake(max_series=2)
-        own = OwnHost(self.hello, 5.0, self.intake, self.presence, self.clock)
+        rounds = Rounds("monitor", self.intake)
         for number in range(3):
-            own.take(NOW + number, {"cpu": 1.0, "load": 2.0})
+            rounds.take(NOW + number, {"cpu": 1.0, "load": 2.0})
         self.assertEqual((len(self.intake.samples()), self.intake.numberings), (6, 3))
