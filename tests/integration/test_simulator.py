@@ -97,10 +97,9 @@ class SimulatorTests(IntegrationTestCase):
         self.assert_stored_once(again, since, samples["sent"], 0.5)
 
     def test_nobody_there(self) -> None:
-        """Without a collector the simulator says so, in its log and by its status; a second signal ends the waiting."""
-        simulator = self.simulator(1, "--interval", "500ms")
+        """Without a collector the simulator says so, in its log and by its status; a signal ends the waiting."""
+        simulator = self.simulator(1, "--interval", "500ms", "--duration", "1s")
         simulator.says("no connection to 127.0.0.1:1")
-        simulator.signal(signal.SIGTERM)
         simulator.says("no more samples; waiting 15 s at most")
         simulator.signal(signal.SIGTERM)
         self.assertEqual(simulator.ended(), 1)
