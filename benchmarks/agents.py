@@ -5,6 +5,7 @@ and after a lost connection everything anew that was not acknowledged.
 """
 
 import heapq
+import math
 import random
 import selectors
 import socket
@@ -225,14 +226,14 @@ def paced(agents: int, sendings: int, period: float, burst: int = 1) -> list[Due
     ]
 
 
-def beats(agents: int, seconds: float, period: float) -> list[Due]:
-    """Heartbeats every `period` s, the agents one after the other, between their rounds."""
-    found: list[Due] = []
-    number = 0.5
-    while number * period < seconds:
-        found += [((number + agent / agents) * period, agent, BEAT) for agent in range(agents)]
-        number += 1
-    return found
+def beats(agents: int, rounds: int, period: float, heartbeat: float) -> list[Due]:
+    """The heartbeats of agents that are `paced`: as the real agent's, every `heartbeat` s from round to round."""
+    return [
+        ((number + agent / agents) * period + beat * heartbeat, agent, BEAT)
+        for number in range(rounds)
+        for agent in range(agents)
+        for beat in range(1, math.ceil(period / heartbeat))
+    ]
 
 
 def share(taken: Sequence[float], part: float) -> float:

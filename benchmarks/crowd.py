@@ -65,7 +65,7 @@ def crowd(count: int, metrics: int, period: float, rounds: int, with_beats: bool
 
         schedule = paced(count, 1 + rounds, period)
         if with_beats:
-            schedule = sorted(schedule + beats(count, (1 + rounds) * period, agents.heartbeat))
+            schedule = sorted(schedule + beats(count, 1 + rounds, period, agents.heartbeat))
         agents.run(schedule, count * (1 + rounds), look)
         load = first[0].load()
         status = await_stored(one, traffic.samples)
@@ -74,7 +74,7 @@ def crowd(count: int, metrics: int, period: float, rounds: int, with_beats: bool
         prove(one.store_socket, traffic)
         agents.close()
     what = f"4 {count:,} agents, {metrics} metrics each {period:g} s"
-    signs = f"heartbeats each {agents.heartbeat:g} s" if with_beats else "no heartbeats"
+    signs = f"heartbeats {agents.heartbeat:g} s after a round" if with_beats else "no heartbeats"
     yield Figure(
         f"{what}: CPU",
         f"{load.collector + load.store:.2f} cores",

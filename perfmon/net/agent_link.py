@@ -44,6 +44,9 @@ class Beats(Seam):
     running: Any  # bool, which a LoopingCall has without a type
 
     def start(self, interval: float, now: bool) -> Any: ...
+    def reset(self) -> None:
+        """The next call comes an interval from now."""
+
     def stop(self) -> None: ...
 
 
@@ -75,6 +78,8 @@ class LinkProtocol(Protocol):
         self._wall = wall
         self._lines = LineBuffer()
         self._sent = 0  # seq of the last round sent
+        self._sent_at = 0.0
+        self._heartbeat = 0.0  # s
         self._declared: set[int] = set()
         self._heard = 0.0
         self._timeout = WELCOME_TIMEOUT
@@ -117,12 +122,15 @@ class LinkProtocol(Protocol):
                 raise ProtocolError(f"a welcome out of place: {message}")
             self._timeout = message.timeout
             self.welcomed = True
+            self._heartbeat = message.heartbeat
             self._beats.stop()
             self._beats.start(message.heartbeat, now=False)
             self.ready.callback(None)
             self.send()
         elif isinstance(message, Ack):
             self._outbox.confirm(message.seq)
+            if self._clock.seconds() - self._sent_at < self._heartbeat / 4:
+                self._beats.reset()  # both have just given a sign of life
         elif isinstance(message, Refused):
             self._outbox.refuse(message.seq)
             self._log.warn("samples refused: {reason}", reason=message.reason)
@@ -140,6 +148,7 @@ class LinkProtocol(Protocol):
                 lines.append(self._outbox.schema(kept.schema))
             lines.append(kept.line)
             self._sent = kept.seq
+        self._sent_at = self._clock.seconds()
         self.transport.write(b"".join(lines))
 
     def _beat(self) -> None:

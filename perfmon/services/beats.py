@@ -32,6 +32,11 @@ class _Beat:
         if now:
             self.call()
 
+    def reset(self) -> None:
+        """The next call comes an interval from now."""
+        self.round += 1
+        self._wheel.put(self)
+
     def stop(self) -> None:
         self.running = False
 

@@ -161,6 +161,21 @@ class AgentLinkTests(SynchronousTestCase):
             self.peer.received(), [{"type": "heartbeat", "time": NOW + 2}, {"type": "heartbeat", "time": NOW + 4}]
         )
 
+    def test_no_heartbeat_needed(self) -> None:
+        """A round that is acknowledged at once is as good as a heartbeat; one that waits for its ack is not."""
+        self.start()
+        self.peer.send(WELCOME | {"heartbeat": 2.0})
+        beats = []
+        for seq, acknowledged in enumerate((0.25, 0.25, 0.25, 0.75, 1.75), 1):
+            self.add({"cpu": 1.0})
+            for quarter in range(1, 7):
+                self.clock.advance(0.25)
+                if quarter == 4 * acknowledged:
+                    self.peer.send({"type": "ack", "seq": seq})
+            beats += [message["time"] - NOW for message in self.peer.received() if message["type"] == "heartbeat"]
+        # the rounds were at 0, 1.5, 3, 4.5 and 6; the third was acknowledged at 3.25
+        self.assertEqual(beats, [5.25, 7.25])
+
     def test_error(self) -> None:
         """A collector that refuses the agent is tried again, more and more rarely; the log has the reason once."""
         with logged() as log:

@@ -43,6 +43,17 @@ class SharedBeatsTests(SynchronousTestCase):
         self.service.beats(lambda: self.called.append(("a", 0)), self.clock).start(5.0, now=True)
         self.assertEqual(len(self.called), 1)
 
+    def test_reset(self) -> None:
+        """One that is reset is next called an interval later, and then in its interval, once each time."""
+        beat = self.service.beats(lambda: self.called.append(("a", self.clock.seconds())), self.clock)
+        beat.start(1.0, now=False)
+        for _ in range(5):
+            self.advance(0.8)
+            beat.reset()
+        self.assertEqual(self.called, [])
+        self.advance(3.5)
+        self.assertEqual(len(self.called), 3)
+
     def test_stopped(self) -> None:
         """What has stopped is not called; started again, it counts from then, once."""
         beat = self.service.beats(lambda: self.called.append(("a", self.clock.seconds())), self.clock)
