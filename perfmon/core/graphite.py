@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from perfmon.core.names import BadName
 from perfmon.core.numbering import Columns, Numbering
 from perfmon.core.reject import BAD_LINE, BAD_NAME, BAD_VALUE, FUTURE, LONG_LINE, TOO_OLD, Rejected, TimeBounds
-from perfmon.core.templates import DEFAULT_TEMPLATES, PathReader, Template
+from perfmon.core.templates import PathReader
 from perfmon.core.words import Places, Text, changes, decimals
 
 MAX_LINE = 4096  # bytes; carbon's own clients stay far below, a longer one is a broken or hostile peer
@@ -50,14 +50,14 @@ class GraphiteParser:
     def __init__(
         self,
         numbering: Callable[[], Numbering],
-        templates: Sequence[Template] = DEFAULT_TEMPLATES,
+        paths: PathReader,
         max_line: int = MAX_LINE,
         many: int = MANY,
     ) -> None:
-        """`numbering` gives the numbering to use now; it changes when one is full."""
+        """`numbering` gives the numbering to use now; it changes when one is full. All parsers may share `paths`."""
         self._many = many
         self._numbering = numbering
-        self._paths = PathReader(templates)
+        self._paths = paths
         self._max_line = max_line
         self._rest = b""
         self._skipping = False  # inside a line that is too long

@@ -77,6 +77,7 @@ def changes(text: Text, starts: Places, ends: Places) -> Places:
     """Which of the pieces at starts..ends differ from the one before them (the first does, and those over 16 bytes)."""
     length = ends - starts
     last = text.before(ends) & _LAST.take(length, mode="clip")
+    # (before the text begins there is nothing to be taken, and of so short a piece nothing is)
     more = text.before(ends - 8) & _LAST.take(length - 8, mode="clip")
     differ = np.ones(len(starts), bool)
     differ[1:] = (last[1:] != last[:-1]) | (more[1:] != more[:-1]) | (length[1:] != length[:-1])
@@ -87,7 +88,8 @@ def changes(text: Text, starts: Places, ends: Places) -> Places:
 def decimals(text: Text, starts: Places, ends: Places) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """The numbers that stand at starts..ends in `text`, and which of them are to be read in another way.
 
-    Read are ``-``, then up to 16 digits with or without a point between or beside them, as `float` reads them.
+    Read are up to 16 digits, with or without a point among them or beside them that counts as one, and with or without
+    a ``-`` before; as `float` reads them.
     """
     negative = text.bytes.take(starts) == ord("-")
     length = ends - starts - negative

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from perfmon.core.messages import Error, encode
 from perfmon.core.presence import State
 from perfmon.core.reject import NOT_ALLOWED, Rejected
-from perfmon.core.templates import DEFAULT_TEMPLATES, Template
+from perfmon.core.templates import DEFAULT_TEMPLATES, PathReader, Template
 from perfmon.net.agent_session import AgentSession
 from perfmon.net.graphite_session import GraphiteSession
 from perfmon.net.seams import Surroundings
@@ -147,6 +147,7 @@ class CollectorFactory(Factory):
         self.connections: set[CollectorConnection] = set()
         self.leaving: set[CollectorConnection] = set()  # turned away, and not gone yet
         self.agents: dict[str, AgentSession] = {}
+        self._paths = PathReader(settings.templates)
 
     def buildProtocol(self, addr: IAddress | None) -> CollectorConnection:  # type: ignore[override]  # see transport
         connection = CollectorConnection()
@@ -189,7 +190,7 @@ class CollectorFactory(Factory):
             return "Graphite lines are taken from this machine and the networks of --graphite-from only"
         transport.bufferSize = GRAPHITE_READ  # type: ignore[attr-defined]  # TCP and unix sockets have it; TLS makes no use
         self.around.intake.attach(connection)  # has no acks, so what it sends waits in the socket
-        return GraphiteSession(str(transport.getPeer()), self.settings.templates, self.around)
+        return GraphiteSession(str(transport.getPeer()), self._paths, self.around)
 
     def _may_send_graphite(self, peer: IAddress) -> bool:
         host = getattr(peer, "host", None)

@@ -1,13 +1,11 @@
 """A peer that sends Graphite lines. It gets no answers: what it sends wrong is counted and logged."""
 
-from collections.abc import Sequence
-
 from twisted.internet.interfaces import IDelayedCall
 
 from perfmon.core.graphite import GraphiteParser
 from perfmon.core.numbering import HostLog
 from perfmon.core.reject import TimeBounds
-from perfmon.core.templates import Template
+from perfmon.core.templates import PathReader
 from perfmon.net.seams import Surroundings
 
 # How often a sender's hosts are told of as present: a stream of lines names them thousands of times a second.
@@ -17,7 +15,8 @@ SIGN_INTERVAL = 1.0  # s
 class GraphiteSession:
     """Bytes in, samples to the intake, a sign of life for every host that was named."""
 
-    def __init__(self, peer: str, templates: Sequence[Template], around: Surroundings) -> None:
+    def __init__(self, peer: str, paths: PathReader, around: Surroundings) -> None:
+        """`paths` is that of all sessions."""
         self._peer = peer
         self._intake = around.intake
         self._presence = around.presence
@@ -25,7 +24,7 @@ class GraphiteSession:
         self._clock = around.clock
         self._wall = around.wall
         self._kept = around.kept
-        self._parser = GraphiteParser(lambda: around.intake.numbering, templates)
+        self._parser = GraphiteParser(lambda: around.intake.numbering, paths)
         self._heard: set[HostLog] = set()  # hosts named since they were told of
         self._told = -SIGN_INTERVAL
         self._tell: IDelayedCall | None = None

@@ -16,8 +16,11 @@ class Turns:
         self._pause = pause
         self._since = clock.seconds()
 
-    async def breathe(self) -> None:
-        """To be awaited between pieces of work, none of which takes as long as a slice."""
-        if self._clock.seconds() - self._since >= SLICE:
+    async def breathe(self, after: float = SLICE) -> None:
+        """To be awaited between pieces of work, none of which takes as long as a slice.
+
+        Before one that does, it is to be done with what came before it sooner: `after` so much work (s).
+        """
+        if self._clock.seconds() - self._since >= after:
             await deferLater(self._clock, self._pause)
             self._since = self._clock.seconds()

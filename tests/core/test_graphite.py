@@ -51,7 +51,7 @@ def parsed(
 ) -> tuple[list[Sample], Counter[str]]:
     """Samples and reasons of refusal that a stream gives, fed piece by piece."""
     numbering = new_numbering()
-    parser = GraphiteParser(lambda: numbering, templates, max_line)
+    parser = GraphiteParser(lambda: numbering, PathReader(templates), max_line)
     samples: list[Sample] = []
     reasons: Counter[str] = Counter()
     for piece in pieces:
@@ -230,7 +230,7 @@ class FeedTests(SynchronousTestCase):
         bounds = TimeBounds(100.0, 200.0)
         for time, reason in ((b"100", TOO_OLD), (b"100.5", None), (b"200", None), (b"200.5", FUTURE), (b"-1", None)):
             for odd in (b"", b"\t"):
-                parser = GraphiteParser(new_numbering)
+                parser = GraphiteParser(new_numbering, PathReader())
                 columns, rejected = parser.feed(b"web1.cpu 1 %s%s\n" % (time, odd), 150.0, bounds)
                 self.assertEqual(
                     (len(columns), [each.reason for each in rejected]), (not reason, [reason] * bool(reason))
@@ -239,7 +239,7 @@ class FeedTests(SynchronousTestCase):
     def test_unfinished(self) -> None:
         """A line counts when its end is there, not before."""
         numbering = new_numbering()
-        parser = GraphiteParser(lambda: numbering)
+        parser = GraphiteParser(lambda: numbering, PathReader())
         for byte in line()[:-1]:
             columns, rejected = parser.feed(bytes([byte]), NOW, BOUNDS)
             self.assertEqual((len(columns), rejected), (0, []))
@@ -259,7 +259,7 @@ class FeedTests(SynchronousTestCase):
     def test_endless_line(self) -> None:
         """Of a line without end nothing is kept, it is refused once, and what follows it is read."""
         numbering = new_numbering()
-        parser = GraphiteParser(lambda: numbering, max_line=100)
+        parser = GraphiteParser(lambda: numbering, PathReader(), max_line=100)
         reasons = []
         for _ in range(50):
             reasons += [each.reason for each in parser.feed(b"x" * 70, NOW, BOUNDS)[1]]
@@ -273,7 +273,7 @@ class FeedTests(SynchronousTestCase):
         numberings = [new_numbering(), new_numbering()]
         numberings[1].series("other", "metric")
         current = iter(numberings)
-        parser = GraphiteParser(lambda: next(current))
+        parser = GraphiteParser(lambda: next(current), PathReader())
         for numbering in numberings:
             columns, _ = parser.feed(line(), NOW, BOUNDS)
             self.assertIs(columns.numbering, numbering)
@@ -282,7 +282,7 @@ class FeedTests(SynchronousTestCase):
     def test_paths_of_one_series(self) -> None:
         """Several spellings of a path are one series."""
         numbering = new_numbering()
-        parser = GraphiteParser(lambda: numbering)
+        parser = GraphiteParser(lambda: numbering, PathReader())
         columns, _ = parser.feed(
             b"".join(line(path=path) for path in (b"web1.cpu", b"servers.web1.cpu", b"cpu;host=web1")), NOW, BOUNDS
         )
@@ -293,7 +293,7 @@ class FeedTests(SynchronousTestCase):
         """What is told of a refused line is safe for a log: short, printable, with a known reason."""
         numbering = new_numbering()
         rejected: list[Rejected] = []
-        parser = GraphiteParser(lambda: numbering, max_line=50)
+        parser = GraphiteParser(lambda: numbering, PathReader(), max_line=50)
         for piece in (data + b"\n", data.replace(b"\n", b" 1 -1\n") + b" 1 -1\n", data * 2):
             rejected += parser.feed(piece, NOW, BOUNDS)[1]
         for each in rejected:
@@ -441,7 +441,7 @@ class FastPathTests(SynchronousTestCase):
     def taken_by(self, many: int, lines: bytes, max_line: int) -> bool:
         """The same for a parser to which `many` bytes are many."""
         numbering = new_numbering()
-        parser = GraphiteParser(lambda: numbering, max_line=max_line, many=many)
+        parser = GraphiteParser(lambda: numbering, PathReader(), max_line=max_line, many=many)
         by_fast: list[Rejected] = []
         by_careful: list[Rejected] = []
         fast = parser._fast(lines, NOW, BOUNDS, numbering, by_fast)

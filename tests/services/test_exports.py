@@ -14,7 +14,7 @@ from perfmon.core.query import AGGS, BadQuery, Query
 from perfmon.core.tiers import DAY, GRACE, RAW, SPARE, STAGE, WindowName
 from perfmon.services import exports as exports_module
 from perfmon.services.exports import Exports
-from perfmon.services.turns import Turns
+from perfmon.services.turns import SLICE, Turns
 from perfmon.storage import keys
 from perfmon.storage.store import StoreUnavailable
 from tests.core.test_exporting import read_csv, read_ndjson
@@ -320,7 +320,7 @@ class WorkTests(HoursCase):
         breathed: list[None] = []
 
         class Counted(Turns):
-            async def breathe(self) -> None:
+            async def breathe(self, after: float = SLICE) -> None:
                 breathed.append(None)
 
         self.patch(exports_module, "Turns", Counted)
