@@ -5,7 +5,7 @@ that a sender cannot foresee; the few that find all of theirs taken, and very lo
 by its hash is compared whole.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import repeat
 
 import numpy as np
@@ -96,20 +96,27 @@ class PathTable:
         data, others = text.data, self._others
         paths = [data[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
         asked = [path for path in dict.fromkeys(paths) if path not in others]
-        numbers = dict(zip(asked, new(asked), strict=True))
-        made = {path: number for path, number in numbers.items() if number >= 0}
+        given = new(asked)
+        if len(asked) == len(paths) and min(given) >= 0:  # as of a host that is new
+            self._add(text, starts, ends, words, asked, given)
+            return given
+        numbers = dict(zip(asked, given, strict=True))
+        made = [path for path, number in numbers.items() if number >= 0]
         if made:
             first = dict(zip(reversed(paths), range(len(paths) - 1, -1, -1), strict=True))
             places = [first[path] for path in made]
-            self._add(text, starts[places], ends[places], words[places], made)
+            self._add(text, starts[places], ends[places], words[places], made, [numbers[path] for path in made])
         return [numbers[path] if path in numbers else others[path] for path in paths]
 
-    def _add(self, text: Text, starts: Places, ends: Places, words: Places, made: Mapping[bytes, int]) -> None:
-        self._count += len(made)
-        numbers = np.array(list(made.values()), np.int64)
+    def _add(
+        self, text: Text, starts: Places, ends: Places, words: Places, paths: Sequence[bytes], given: Sequence[int]
+    ) -> None:
+        self._count += len(paths)
+        numbers = np.array(given, np.int64)
         for kind in np.flatnonzero(np.bincount(words)).tolist():
             if kind > _MAX_WORDS:
-                self._others |= {path: number for path, number in made.items() if len(path) > MAX_STRETCH}
+                pairs = zip(paths, given, strict=True)
+                self._others |= {path: number for path, number in pairs if len(path) > MAX_STRETCH}
                 continue
             same = np.flatnonzero(words == kind)
             table = self._tables.setdefault(kind, _Table(kind))

@@ -80,21 +80,21 @@ class PathReader:
         log, start, before = self._log, self._start, self._before
         if self._numbering is not numbering:
             self._numbering, log = numbering, None
-        metrics, series_of = self._metrics, numbering.series_of
-        found = []
+        metrics = self._metrics
+        found: list[int] = []
+        run: list[str] = []  # metrics of `log` whose paths follow each other, whose series are not in `found` yet
         for path in paths:
-            if log is not None and path.startswith(start):
-                metric = metrics.get(before + path[len(start) :])
-                if metric is not None:
-                    found.append(series_of(log, metric))
-                    continue
+            if log is not None:
+                if path.startswith(start):
+                    metric = metrics.get(before + path[len(start) :])
+                    if metric is not None:
+                        run.append(metric)
+                        continue
+                if run:
+                    found += numbering.series_of_each(log, run)
+                    run = []
             try:
-                text = path.decode()
-                host, metric = split_path(text, self._templates)
-            except UnicodeDecodeError:
-                refused[path] = BadName(f"path is not UTF-8: {repr(path[:80])[1:]}")
-                found.append(-1)
-                continue
+                host, metric = split_path(_decoded(path), self._templates)
             except BadName as problem:
                 refused[path] = problem
                 found.append(-1)
@@ -107,6 +107,15 @@ class PathReader:
                 if len(metrics) >= _REMEMBERED:
                     metrics.clear()
                 metrics[before + rest] = metric
-            found.append(series_of(own, metric))
+            found.append(numbering.series_of(own, metric))
+        if log is not None:
+            found += numbering.series_of_each(log, run)
         self._log, self._start, self._before = log, start, before
         return found
+
+
+def _decoded(path: bytes) -> str:
+    try:
+        return path.decode()
+    except UnicodeDecodeError:
+        raise BadName(f"path is not UTF-8: {repr(path[:80])[1:]}") from None

@@ -263,6 +263,26 @@ class NumberingTests(SynchronousTestCase):
         series = self.numbering.series("web1", "b")
         self.assertEqual(int(self.numbering.places()[1][series]), first + 1)
 
+    @given(
+        st.lists(st.tuples(st.sampled_from(["web1", "web2"]), st.lists(st.sampled_from("abcdef"), max_size=6))),
+        st.sets(st.integers(0, 8)),
+        st.sets(st.integers(0, 8)),
+    )
+    def test_series_of_each(self, runs: list[tuple[str, list[str]]], schemas: set[int], numbers: set[int]) -> None:
+        """The series of several metrics are those of each, in their order, whatever else gave numbers meanwhile."""
+        one, other = (Numbering(count(1).__next__) for _ in range(2))
+        for place, (host, metrics) in enumerate(runs):
+            for numbering in (one, other):
+                if place in schemas and metrics:
+                    numbering.schema(host, sorted(set(metrics)))
+                if place in numbers:
+                    numbering.host(host).number("c")
+            expected = [other.series(host, metric) for metric in metrics]
+            self.assertEqual(list(one.series_of_each(one.host(host), metrics)), expected)
+            self.assertEqual(one.host(host).names, other.host(host).names)
+            for mine, theirs in ((one.places()[part], other.places()[part]) for part in (0, 1)):
+                self.assertEqual(mine.tolist(), theirs.tolist())
+
     def test_series_stays(self) -> None:
         """A series stays the same when a schema names its metric later."""
         series = self.numbering.series("web1", "b")
