@@ -46,6 +46,16 @@ class ConnectionTests(StoreCase):
         self.assertEqual(await connection.call("STRLEN", "pm:b"), 256 * 300)
         self.assertEqual(await connection.call("EVAL", "return {1, {'1.50'}, false}", 0), [1, [b"1.50"], None])
 
+    async def test_long_command(self) -> None:
+        """A command of very many words arrives as shorter ones do, whatever kinds of words they are."""
+        connection = await self.ready(self.connection())
+        words = [b"\r\n$3\r\n", "ü", 7, 1.5, b"", "plain"] * 1_500
+        for sent in (words[:60], words):
+            await connection.call("DEL", "pm:list")
+            await connection.call("RPUSH", "pm:list", *sent)
+            expected = [word if isinstance(word, bytes) else str(word).encode() for word in sent]
+            self.assertEqual(await connection.call("LRANGE", "pm:list", 0, -1), expected)
+
     async def test_order(self) -> None:
         """Commands are answered in the order they were sent."""
         connection = await self.ready(self.connection())
