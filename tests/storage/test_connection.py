@@ -49,7 +49,7 @@ class ConnectionTests(StoreCase):
     async def test_long_command(self) -> None:
         """A command of very many words arrives as shorter ones do, whatever kinds of words they are."""
         connection = await self.ready(self.connection())
-        words = [b"\r\n$3\r\n", "ü", 7, 1.5, b"", "plain"] * 1_500
+        words: list[bytes | str | int | float] = [b"\r\n$3\r\n", "ü", 7, 1.5, b"", "plain"] * 1_500
         for sent in (words[:60], words):
             await connection.call("DEL", "pm:list")
             await connection.call("RPUSH", "pm:list", *sent)
