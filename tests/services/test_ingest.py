@@ -384,6 +384,47 @@ class WatermarkTests(IngestCase):
         self.drain()
         self.assertEqual(late.heard, ["pause", "resume"])
 
+    def test_many_go_on(self) -> None:
+        """Of many sources some go on at once and others after them, as long as there is room, each of them once."""
+        many = [RecordingSource() for _ in range(50)]
+        for source in many:
+            self.ingest.attach(source)
+        self.fill()
+        self.drain()
+        resumed = [self.source, *many]
+        for count in (16, 32, 48):
+            self.assertEqual(sum(source.heard == ["pause", "resume"] for source in resumed), count)
+            self.clock.advance(0.05)
+        self.assertEqual([source.heard for source in resumed], [["pause", "resume"]] * 51)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_no_room_to_go_on(self) -> None:
+        """Where those that went on have filled the buffer again, the others wait for longer, and are not told again."""
+        many = [RecordingSource() for _ in range(50)]
+        for source in many:
+            self.ingest.attach(source)
+        self.fill()
+        self.drain()
+        gone_on = [source for source in many if len(source.heard) == 2]
+        self.fill()
+        self.clock.advance(1)
+        self.assertEqual({len(source.heard) for source in gone_on}, {3})
+        self.assertEqual({tuple(source.heard) for source in many if source not in gone_on}, {("pause",)})
+        self.drain()
+        self.clock.pump([0.05] * 5)
+        self.assertEqual({source.heard[-1] for source in many}, {"resume"})
+        self.assertEqual({source.heard.count("resume") for source in many if source not in gone_on}, {1})
+
+    def test_stopped_while_held(self) -> None:
+        """Stopping leaves no timer behind, however many sources still wait."""
+        for _ in range(50):
+            self.ingest.attach(RecordingSource())
+        self.fill()
+        self.drain()
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.ingest.stopService()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_detached(self) -> None:
         """A source that has gone is not told any more."""
         self.ingest.detach(self.source)
