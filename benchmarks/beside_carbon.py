@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from common import SERVER_CORE, end, start, versions
+from common import SERVER_CORE, end, pause, start, versions
 from figures import Figure, Watch
 from senders import Lines
 from traffic import STEP, Traffic
@@ -106,7 +106,7 @@ def _carbon(folder: Path) -> Iterator[tuple[int, int]]:
             except ConnectionRefusedError:
                 if process.poll() is not None:
                     raise SystemExit(f"carbon has ended: {log.read_text()}") from None
-                time.sleep(_POLL)
+                pause(_POLL)
         yield process.pid, port
     finally:
         end(process)
@@ -128,7 +128,7 @@ def _prove(folder: Path, traffic: Traffic) -> float:
             looked = time.time()
             while not path.exists() or _values(whisper, path, first, last) != wanted:
                 assert time.time() - looked < _PATIENCE, f"carbon has not stored all of {path.relative_to(folder)}"
-                time.sleep(_POLL)
+                pause(_POLL)
             ended = max(ended, path.stat().st_mtime)
     return ended
 

@@ -33,9 +33,9 @@ _PATIENCE = 20.0  # s
 _POLL = 0.05  # s between two looks at a condition: looking costs the core that is measured
 
 
-def _pause() -> None:
-    """Between two looks at a process that has no other way to say that it is ready."""
-    time.sleep(_POLL)
+def pause(seconds: float = _POLL) -> None:
+    """Between two looks at a process that has no other way to say that it is ready, or done."""
+    time.sleep(seconds)  # nothing else can be waited for, and to look all the time would take the core that is measured
 
 
 Status = dict[str, dict[str, Any]]
@@ -198,7 +198,7 @@ class Valkey:
                 self._client = None
                 if self.process.poll() is not None:
                     raise NotStartedError(self._log.read_text()) from None
-                _pause()
+                pause()
 
     def __call__(self, *command: bytes | str | int | float) -> Any:
         """The reply to one command."""
@@ -221,7 +221,7 @@ class Valkey:
             found = self.information("persistence")
             if not any(int(found[f"{job}_in_progress"]) for job in ("aof_rewrite", "rdb_bgsave")):
                 return
-            _pause()
+            pause()
 
     def stop(self) -> None:
         if self._client is not None:
@@ -256,7 +256,7 @@ class Collector:
                     return int(line.rstrip("/").rpartition(":")[2])
             if self.process.poll() is not None:
                 raise SystemExit(self.log.read_text())
-            _pause()
+            pause()
 
     def status(self) -> Status:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}/status", timeout=600) as answer:
@@ -265,7 +265,7 @@ class Collector:
 
     def await_status(self, condition: Callable[[Status], bool]) -> None:
         while not condition(self.status()):
-            _pause()
+            pause()
 
     @property
     def store_socket(self) -> str:

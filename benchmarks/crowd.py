@@ -43,6 +43,7 @@ def crowd(count: int, metrics: int, period: float, rounds: int, with_beats: bool
     with collector() as one:
         agents = Agents(one.port, traffic)
         process = psutil.Process(one.process.pid)
+        before = process.memory_info().rss
         turned_away = _turned_away()
         watch = Watch.over(one)
         seconds = agents.connect()
@@ -53,6 +54,9 @@ def crowd(count: int, metrics: int, period: float, rounds: int, with_beats: bool
             load=watch.load(seconds),
             more=f"listen backlog {_backlog(one.port)}, SYNs that met a full one: {_turned_away() - turned_away:,}",
         )
+
+        each = (process.memory_info().rss - before) / count
+        yield Figure("4 memory for each of them", f"{each / 1e3:.1f} kB", more="growth of the collector's RSS")
 
         first: list[Watch] = []
         sizes = [process.memory_info().rss]

@@ -5,11 +5,10 @@ Imported by the others, not run by itself. (agents.py has the senders of perfmon
 
 import selectors
 import socket
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from common import Collector, Status
+from common import Collector, Status, pause
 
 # Bytes that are handed to a socket at once: more than it takes, so that it is always full.
 _PIECE = 1 << 20
@@ -57,4 +56,4 @@ def await_status(collector: Collector, condition: Callable[[Status], bool]) -> S
             raise SystemExit(f"the collector has refused samples: {status['samples']['rejected_by_reason']}")
         if condition(status):
             return status
-        time.sleep(_LOOK)
+        pause(_LOOK)

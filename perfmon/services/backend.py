@@ -100,6 +100,6 @@ class CollectorBackend:
             raise StoreUnavailable(
                 "the samples wait for it and are not confirmed; sending them again later does no harm"
             ) from None
-        for host in {columns.numbering.logs[place].host for place in columns.numbering.places()[0][columns.series]}:
-            self._presence.sign(host, beating=False)
+        for log in columns.logs():
+            self._presence.sign(log.host, beating=False)
         return len(columns), refused

@@ -9,12 +9,12 @@ below a low one they go on: memory stays bounded while the store is away.
 import random
 from collections import deque
 from collections.abc import Callable
-from itertools import count, islice
+from itertools import count
 from typing import Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -23,16 +23,13 @@ from perfmon.core.heads import BATCH_SIZE, HeadWrite, confirm, encode, forget
 from perfmon.core.numbering import Columns, Numbering, Row
 from perfmon.core.tiers import RAW, Tier
 from perfmon.net.seams import Sender, Source
+from perfmon.services.sources import Sources
 from perfmon.storage.store import StoreUnavailable
 
 # Bytes in columns that are not stored yet. At 24 bytes a sample that is 2.8 million samples: two seconds of
 # the fastest senders. What is paused waits in the sockets and in the agents.
 HIGH_WATER = 64 << 20
 LOW_WATER = HIGH_WATER // 2
-
-# Sources that go on together when there is room again, or a 20th of them, and the time until the next ones do. All at
-# once they would fill the buffer within a moment, and most of what they send would be left out once more.
-_AT_ONCE, _SHARE, _NEXT_ONES = 16, 20, 0.05  # s
 
 # A Row's own weight beside its values.
 _ROW_OVERHEAD = 250  # bytes
@@ -90,12 +87,9 @@ class Ingest(Service):
         self._wall = wall
         self._numbering = self._new_numbering()
         self._waiting: deque[tuple[Columns | Row, int, Sender | None, int]] = deque()
-        self._sources: set[Source] = set()
-        self._held: dict[Source, None] = {}  # those of them that are paused, in the order in which they are to go on
-        self._going_on: IDelayedCall | None = None
+        self._sources = Sources(lambda: self.buffered < LOW_WATER, clock)
         self._listeners: list[CommitListener] = []
         self._draining: Deferred[None] | None = None
-        self.paused = False
         self.problem: str | None = None  # why the last commit is not stored yet, for people
         self.buffered = 0  # bytes not yet stored
         self.received = 0  # samples
@@ -118,18 +112,15 @@ class Ingest(Service):
 
     def attach(self, source: Source) -> None:
         """From now on `source` is paused and resumed with the buffer."""
-        self._sources.add(source)
-        if self.paused:
-            self._hold(source)
+        self._sources.attach(source)
 
     def detach(self, source: Source) -> None:
-        self._sources.discard(source)
-        self._held.pop(source, None)
+        self._sources.detach(source)
 
-    def _hold(self, source: Source) -> None:
-        if source in self._sources and source not in self._held:
-            self._held[source] = None
-            source.pause()
+    @property
+    def paused(self) -> bool:
+        """Whether the sources are held up, for too much waits to be stored."""
+        return self._sources.paused
 
     def add_columns(self, columns: Columns, sender: Sender | None = None, seq: int = 0) -> None:
         """Takes in samples; `sender` is told of `seq` once they are stored."""
@@ -148,10 +139,8 @@ class Ingest(Service):
         self._waiting.append((item, size, sender, seq))
         self.buffered += size
         if self.buffered > HIGH_WATER and not self.paused:
-            self.paused = True
             self._log.warn("store is behind: {size} bytes wait, senders are paused", size=self.buffered)
-            for source in list(self._sources):
-                self._hold(source)
+            self._sources.pause()
         if self._draining is None:
             self._draining = ensureDeferred(self._drain()).addErrback(self._cancelled)
 
@@ -239,23 +228,8 @@ class Ingest(Service):
     def _release(self, size: int) -> None:
         self.buffered -= size
         if self.paused and self.buffered < LOW_WATER:
-            self.paused = False
             self._log.info("store has caught up, senders go on")
-            if self._going_on is None:
-                self._go_on()
-
-    def _go_on(self) -> None:
-        """Lets the next sources go on, as long as there is room; the others follow."""
-        self._going_on = None
-        if self.paused:
-            return  # what ends that begins anew
-        if self.buffered < LOW_WATER:
-            for source in list(islice(self._held, max(_AT_ONCE, len(self._held) // _SHARE))):
-                if source in self._held:  # not gone while others were told
-                    del self._held[source]
-                    source.resume()
-        if self._held:
-            self._going_on = self._clock.callLater(_NEXT_ONES, self._go_on)
+            self._sources.go_on()
 
     def _cancelled(self, failure: Failure) -> None:
         self._draining = None
@@ -276,7 +250,5 @@ class Ingest(Service):
 
     def stopService(self) -> Deferred[None]:
         super().stopService()
-        if self._going_on is not None:
-            self._going_on.cancel()
-            self._going_on = None
+        self._sources.stop()
         return ensureDeferred(self.flush())
