@@ -39,6 +39,7 @@ class Hello(_Message, frozen=True):
     boot: str = ""  # id of the host's boot
     instance: str = ""  # id of this run of the agent; a reconnect carries the same
     interval: float = 0.0  # s between sampling rounds
+    stopped: bool = False  # it does not sample, because it was told so
     labels: dict[str, str] = {}
     platform: dict[str, str] = {}
     token: str = ""
@@ -72,9 +73,28 @@ class Samples(_Message, frozen=True):
 
 
 class Heartbeat(_Message, frozen=True):
-    """Agent: a sign of life, and its clock (s since the epoch). Collector: the same back, at once."""
+    """Agent: a sign of life, its clock (s since the epoch), and what it found out by the echoes so far."""
 
     time: float
+    offset: float | None = None  # s that its clock is ahead of the collector's
+    round_trip: float | None = None  # s
+
+
+class Gap(_Message, frozen=True):
+    """Agent: rounds that were sampled and will never come."""
+
+    id: int  # answered by `noted`
+    rounds: int
+    start: float  # times (s since the epoch) of the first and of the last of them
+    stop: float
+    reason: str
+
+
+class Sampling(_Message, frozen=True):
+    """Agent, answer to `start`, `stop` and `interval`: whether it samples, and how often (s)."""
+
+    stopped: bool
+    interval: float
 
 
 class Goodbye(_Message, frozen=True):
@@ -110,8 +130,48 @@ class Refused(_Message, frozen=True):
     reason: str
 
 
-FromAgent = Hello | Metrics | Samples | Heartbeat | Goodbye
-FromCollector = Welcome | Error | Ack | Refused | Heartbeat
+class Resend(_Message, frozen=True):
+    """Collector: no `samples` from this seq on were taken; they are to be sent again, under the same seqs."""
+
+    seq: int
+
+
+class Echo(_Message, frozen=True):
+    """Collector, answer to a heartbeat, at once: its time, and the collector's own clock (s since the epoch)."""
+
+    time: float
+    at: float
+
+
+class Noted(_Message, frozen=True):
+    """Collector: the gap of this id is kept as an event."""
+
+    id: int
+
+
+class Stop(_Message, frozen=True):
+    """Collector: sample no more, until `start`. Signs of life go on."""
+
+
+class Start(_Message, frozen=True):
+    """Collector: sample."""
+
+
+class Interval(_Message, frozen=True):
+    """Collector: sample so often from now on."""
+
+    interval: float  # s
+
+
+class Reconnect(_Message, frozen=True):
+    """Collector: close, and connect anew, to another server where there is one, within so many seconds."""
+
+    reason: str
+    within: float = 0.0  # s; each agent takes a random part of it
+
+
+FromAgent = Hello | Metrics | Samples | Heartbeat | Gap | Sampling | Goodbye
+FromCollector = Welcome | Error | Ack | Refused | Resend | Echo | Noted | Stop | Start | Interval | Reconnect
 
 
 class ProtocolError(Exception):

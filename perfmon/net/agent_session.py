@@ -16,6 +16,7 @@ from perfmon.core.messages import (
     MAX_SCHEMA,
     PROTOCOL,
     Ack,
+    Echo,
     Error,
     FromAgent,
     FromCollector,
@@ -198,7 +199,7 @@ class AgentSession:
         elif isinstance(message, Metrics):
             self._declare(message, hello.host)
         elif isinstance(message, Heartbeat):
-            self._send(message)
+            self._send(Echo(message.time, self._wall()))
         elif isinstance(message, Goodbye):
             self._presence.leave(hello.host, "".join(char for char in message.reason[:100] if char.isprintable()))
             self._close()

@@ -306,7 +306,8 @@ class AgentLinkTests(SynchronousTestCase):
         for _ in range(10):
             self.clock.advance(5)
             self.assertFalse(peer.closed)
-            peer.send(*peer.received())
+            for beat in peer.received():
+                peer.send({"type": "echo", "time": beat["time"], "at": self.clock.seconds()})
         with logged() as log:
             self.clock.pump([5.0] * 3)
             self.assertFalse(peer.closed)

@@ -41,7 +41,7 @@ class SampleTests(PortCase):
             peer.send(stream[:cut])
             peer.send(stream[cut:])
             self.assertEqual(self.intake.samples(), [("web1", "cpu", NOW, 1.0)])
-            self.assertEqual(peer.received(), [{"type": "heartbeat", "time": 5.0}])
+            self.assertEqual(peer.received(), [{"type": "echo", "time": 5.0, "at": NOW}])
             self.intake.rows.clear()
             peer.drop()
 
@@ -207,11 +207,11 @@ class EndTests(PortCase):
         self.assert_refused(peer, "more than 2 schemas")
 
     def test_heartbeat(self) -> None:
-        """A heartbeat is answered with the same, and is a sign of life."""
+        """A heartbeat is answered with its time and the collector's, and is a sign of life."""
         peer = self.agent()
         self.presence.signs.clear()
         peer.send({"type": "heartbeat", "time": 1234.5})
-        self.assertEqual(peer.received(), [{"type": "heartbeat", "time": 1234.5}])
+        self.assertEqual(peer.received(), [{"type": "echo", "time": 1234.5, "at": NOW}])
         self.assertEqual(self.presence.signs, [("web1", True)])
 
     def test_signs(self) -> None:
@@ -275,7 +275,7 @@ class PauseTests(PortCase):
         self.intake.pause()
         peer.send(samples(1, [1, 2]), {"type": "heartbeat", "time": 1})
         self.assertEqual(peer.producerState, "producing")
-        self.assertEqual(peer.received(), [{"type": "heartbeat", "time": 1.0}])
+        self.assertEqual(peer.received(), [{"type": "echo", "time": 1.0, "at": NOW}])
         self.assertEqual((self.intake.rows, self.session().samples), ([], 0))
         self.assertFalse(peer.closed)
 
