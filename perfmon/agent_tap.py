@@ -4,31 +4,39 @@ An agent stays small: nothing here imports numpy, the store or the web.
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from platformdirs import user_data_dir
 from twisted.application.service import IService
 from twisted.python import usage
 
-from perfmon.connecting import client_endpoint, server_of
+from perfmon.connecting import ServerOptions, client_endpoint
 from perfmon.core.messages import label_problem
 from perfmon.core.names import checked_host
 from perfmon.core.tiers import parse_duration
 from perfmon.host import own_name, this_host
-from perfmon.options import ConfigurableOptions, at_least, pairs
+from perfmon.options import at_least, pairs, size
+
+# A few rounds of the largest kind have to fit.
+MIN_SPOOL = 1 << 20  # bytes
 
 
-class Options(ConfigurableOptions):
+class Options(ServerOptions):
     """The command line of the agent."""
 
     synopsis = "--server HOST:PORT [options]"
     longdesc = "Samples this host and pushes to a perfmon collector."
 
     optParameters = [
-        ["server", "s", None, "the collector: HOST:PORT, or a Twisted client endpoint such as tls:HOST:PORT"],
         ["name", "n", None, "name of this host; by default the machine's"],
         ["interval", "i", "10s", "time between samples"],
         ["token-file", None, None, "file with the collector's token"],
+        ["spool", None, None, "folder for what no collector has confirmed yet; by default one of the user's"],
+        ["spool-size", None, "64MiB", "most that is kept there; then the oldest go"],
+        ["spool-age", None, "2d", "what is older than that goes too"],
     ]
 
     def __init__(self) -> None:
@@ -48,11 +56,14 @@ class Options(ConfigurableOptions):
 class AgentConfig:
     """The options of the agent, checked."""
 
-    server: str  # HOST:PORT, or a client endpoint description
+    servers: tuple[str, ...]  # HOST:PORT, or client endpoint descriptions
     name: str
     interval: float  # s
     token: str
     labels: dict[str, str]
+    spool: Path  # the file
+    spool_size: int  # bytes
+    spool_age: float  # s
 
     @classmethod
     def of(cls, options: Options) -> "AgentConfig":
@@ -64,12 +75,17 @@ class AgentConfig:
             problem = str(bad)
         if problem is not None:
             raise usage.UsageError(f"--label: {problem}")
+        name = own_name() if options["name"] is None else options.checked("name", checked_host)
+        folder = options["spool"] or Path(user_data_dir("perfmon")) / "spool"
         return cls(
-            server=server_of(options),
-            name=own_name() if options["name"] is None else options.checked("name", checked_host),
+            servers=options.servers(),
+            name=name,
             interval=options.checked("interval", at_least(0.1, parse_duration)),
             token=options.token(),
             labels=labels,
+            spool=Path(folder).expanduser() / f"{name}.spool",
+            spool_size=int(options.checked("spool-size", at_least(MIN_SPOOL, size))),
+            spool_age=options.checked("spool-age", at_least(60, parse_duration)),
         )
 
 
@@ -84,24 +100,36 @@ def makeService(options: Options) -> IService:
 def make_agent(config: AgentConfig, reactor: Any) -> IService:
     """Wires the parts together."""
     from twisted.internet.threads import deferToThread
+    from twisted.logger import Logger
 
-    from perfmon.core.outbox import Outbox
     from perfmon.net.agent_link import AgentLink
+    from perfmon.net.servers import Servers
     from perfmon.probes.sampler import Sampler, all_probes
+    from perfmon.services.outbox import Outbox
     from perfmon.services.sampling import Sampling
+    from perfmon.services.spool import Spool
     from perfmon.services.staged import StagedService
+    from perfmon.services.threads import OwnThread
 
-    endpoint = client_endpoint(reactor, config.server, "perfmon-agent")
+    log = Logger(namespace="perfmon.agent")
+    servers = Servers([(server, client_endpoint(reactor, server, "perfmon-agent")) for server in config.servers])
     agent = StagedService()
-    outbox = Outbox()
+
+    def tell(problem: str) -> None:
+        reactor.callFromThread(log.warn, "{problem}", problem=problem)
+
+    disk = OwnThread("spool", reactor)
+    spool = Spool(config.spool, config.spool_size, config.spool_age, tell, time.time)
+    outbox = Outbox(spool, disk.run, reactor)
     hello = this_host(config.name, config.interval, config.labels, config.token)
-    link = AgentLink(endpoint, config.server, hello, outbox, reactor, time.time)
+    link = AgentLink(servers, hello, outbox, reactor, time.time)
+    outbox.listen(link.send)
     sampler = Sampler(all_probes())
 
-    def take(moment: float, values: Any) -> None:
-        outbox.add(moment, values)
-        link.send()
+    def take(moment: float, values: Mapping[str, float]) -> None:
+        outbox.add(moment, {**values, **outbox.figures()})
 
-    link.setServiceParent(agent)
-    Sampling(config.interval, lambda: deferToThread(sampler.sample), take, reactor, time.time).setServiceParent(agent)
+    sampling = Sampling(config.interval, lambda: deferToThread(sampler.sample), take, reactor, time.time)
+    for service in (disk, outbox, link, sampling):
+        service.setServiceParent(agent)
     return agent

@@ -75,13 +75,15 @@ async def _hosts(client: Client, options: argparse.Namespace) -> Shown:
             table.add_column(heading)
         for heading, _, _ in HOST_COLUMNS:
             table.add_column(heading, justify="right")
+        table.add_column("clock", justify="right")
         for host in answer["hosts"]:
             cells = [
                 written(host["latest"][metric]["value"], how) if metric in host["latest"] else ""
                 for _, metric, how in HOST_COLUMNS
             ]
             state = Text(host["state"], style=STATE_STYLES.get(host["state"], ""))
-            table.add_row(Text(host["host"]), state, moment(host["since"]), moment(host["last_seen"]), *cells)
+            times = moment(host["since"]), moment(host["last_seen"])
+            table.add_row(Text(host["host"]), state, *times, *cells, offset(host))
         console.print(table)
 
     return answer, show
@@ -163,6 +165,16 @@ def zoned(time: str) -> str:
 def moment(time: float) -> str:
     """`time` (s since the epoch) in the local zone."""
     return datetime.fromtimestamp(time).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def offset(host: dict[str, Any]) -> str:
+    """How much the host's clock is ahead of the collector's, as exactly as that is known."""
+    clock = host["clock"]
+    if clock is None:
+        return ""
+    if abs(clock["offset"]) <= clock["round_trip"] / 2:
+        return "0 s"
+    return f"{clock['offset']:+.3g} s"
 
 
 def written(value: float, unit: str) -> str:

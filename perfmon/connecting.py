@@ -11,13 +11,36 @@ from perfmon.options import ConfigurableOptions, port
 _HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]+)):(\d+)")
 
 
-def server_of(options: ConfigurableOptions) -> str:
-    """What stands in --server, which must be given. Raises UsageError."""
-    server: str = options["server"]
-    if not server:
-        raise usage.UsageError("--server HOST:PORT is needed: where the collector listens, by default port 9000")
-    options.checked("server", endpoint_of)
-    return server
+# An attempt that is not answered by then is given up: a server that is cut off should not hold up the next one.
+CONNECT_TIMEOUT = 10.0  # s
+
+
+class ServerOptions(ConfigurableOptions):
+    """Options of what connects to collectors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["server"] = []
+
+    def opt_server(self, server: str) -> None:
+        """collector: HOST:PORT, or an endpoint such as tls:HOST:PORT (several times: others for when it fails)"""
+        self["server"].append(server)
+
+    opt_s = opt_server
+
+    def servers(self) -> tuple[str, ...]:
+        """What --server names, at least one. Raises UsageError."""
+        servers = tuple(self["server"])
+        if not servers:
+            raise usage.UsageError("--server HOST:PORT is needed: where the collector listens, by default port 9000")
+        for server in servers:
+            try:
+                endpoint_of(server)
+            except ValueError as problem:
+                raise usage.UsageError(f"--server: {problem}") from None
+        if len(set(servers)) < len(servers):
+            raise usage.UsageError("--server: one stands twice")
+        return servers
 
 
 def endpoint_of(server: str) -> str:
@@ -55,8 +78,9 @@ def client_endpoint(reactor: Any, server: str, program: str) -> IStreamClientEnd
         # what clientFromString would make of it, without the plugins that it loads first: 12 MB
         host, number = address[1] or address[2], int(address[3])
         if isIPAddress(host):  # nothing to look up, which would take a thread at every attempt
-            return TCP4ClientEndpoint(reactor, host, number)
-        return (TCP6ClientEndpoint if isIPv6Address(host) else HostnameEndpoint)(reactor, host, number)
+            return TCP4ClientEndpoint(reactor, host, number, timeout=CONNECT_TIMEOUT)
+        kind = TCP6ClientEndpoint if isIPv6Address(host) else HostnameEndpoint
+        return kind(reactor, host, number, timeout=CONNECT_TIMEOUT)
     try:
         endpoint: IStreamClientEndpoint = clientFromString(reactor, endpoint_of(server))
     except (ValueError, TypeError, OSError) as problem:

@@ -1,5 +1,6 @@
 """What the command lines of twistd have in common: a TOML file, durations, the token."""
 
+import re
 import sys
 import tomllib
 from collections.abc import Callable, Sequence
@@ -98,7 +99,7 @@ def at_least(least: float, parse: Callable[[str], float]) -> Callable[[str], flo
     def parsed(text: str) -> float:
         number = parse(text)
         if not number >= least:
-            raise ValueError(f"{text} is below {least:g}")
+            raise ValueError(f"{text} is below {least:,.12g}")
         return number
 
     return parsed
@@ -121,6 +122,18 @@ def whole(text: str) -> int:
     if not text.isdecimal():
         raise ValueError(f"{text!r} is no whole number")
     return int(text)
+
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]i?)?B?", re.IGNORECASE)
+
+
+def size(text: str) -> float:
+    """Bytes in ``"64MiB"``, ``"1.5G"``, ``"4096"``: K, M, G and T, with iB or B or without, are powers of 1,024."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no size: write a number of bytes, or one with KiB, MiB, GiB, for example 64MiB")
+    power = "KMGT".index(match[2][0].upper()) + 1 if match[2] else 0
+    return float(match[1]) * float(1024**power)
 
 
 def port(text: str) -> int:

@@ -217,6 +217,7 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
     from perfmon.services.commits import Commits
     from perfmon.services.descriptors import Descriptors
     from perfmon.services.exports import Exports
+    from perfmon.services.gaps import Gaps
     from perfmon.services.garbage import Garbage
     from perfmon.services.ingest import Ingest
     from perfmon.services.listening import Listening
@@ -282,8 +283,9 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
         config.graphite_from,
         allowed,
     )
+    gaps = Gaps(store, reactor, time.time)
     factory = CollectorFactory(
-        settings, Surroundings(ingest, presence, refusals, reactor, time.time, kept=config.tiers[0].retention)
+        settings, Surroundings(ingest, presence, refusals, gaps, reactor, time.time, kept=config.tiers[0].retention)
     )
     presence.listen(factory.hostChanged)
     lag = LoopLag(reactor, time.monotonic)
@@ -305,7 +307,7 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
     reports, exports = Reports(queries, history, time.time), Exports(history, reactor, time.time)
     backend = CollectorBackend(store, queries, reports, exports, status, ingest, presence, refusals, reactor, time.time)
     descriptors = Descriptors(reactor)
-    for service in (Garbage(reactor), sealing, ingest, presence, lag, status, descriptors):
+    for service in (Garbage(reactor), sealing, ingest, presence, gaps, lag, status, descriptors):
         service.setServiceParent(collector)
 
     if config.stats_interval:

@@ -13,13 +13,13 @@ import msgspec
 from twisted.application.service import IService
 from twisted.python import usage
 
-from perfmon.connecting import client_endpoint, server_of
+from perfmon.connecting import ServerOptions, client_endpoint
 from perfmon.core.messages import MAX_SCHEMA
 from perfmon.core.names import checked_host
 from perfmon.core.tiers import parse_duration
 from perfmon.files import allow_connections
 from perfmon.host import this_host
-from perfmon.options import ConfigurableOptions, at_least, whole
+from perfmon.options import at_least, whole
 
 DEFAULT_INTERVAL = 10.0  # s, as of the real agent
 
@@ -30,14 +30,13 @@ MIN_INTERVAL = 0.01  # s
 MAX_AGENTS = 100_000
 
 
-class Options(ConfigurableOptions):
+class Options(ServerOptions):
     """The command line of the simulator."""
 
     synopsis = "--server HOST:PORT [options]"
     longdesc = "Simulates machines that push to a perfmon collector, and checks that all they send is acknowledged."
 
     optParameters = [
-        ["server", "s", None, "the collector: HOST:PORT, or a Twisted client endpoint such as tls:HOST:PORT"],
         ["agents", "a", "10", "how many machines"],
         ["metrics", "m", "100", "metrics of each machine"],
         ["interval", "i", None, "time between samples of a machine; 10s, unless --rate says it"],
@@ -59,7 +58,7 @@ class Options(ConfigurableOptions):
 class SimulatorConfig:
     """The options of the simulator, checked."""
 
-    server: str  # HOST:PORT, or a client endpoint description
+    servers: tuple[str, ...]  # HOST:PORT, or client endpoint descriptions
     agents: int
     metrics: int
     interval: float  # s
@@ -76,7 +75,7 @@ class SimulatorConfig:
         agents = options.checked("agents", lambda text: _whole_within(text, 1, MAX_AGENTS))
         metrics = options.checked("metrics", lambda text: _whole_within(text, 1, MAX_SCHEMA))
         config = cls(
-            server=server_of(options),
+            servers=options.servers(),
             agents=agents,
             metrics=metrics,
             interval=_interval(options, agents * metrics),
@@ -89,6 +88,8 @@ class SimulatorConfig:
         )
         if config.graphite and config.token:
             raise usage.UsageError("--token-file: Graphite lines carry no token; leave out either this or --graphite")
+        if config.graphite and len(config.servers) > 1:
+            raise usage.UsageError("--server: Graphite lines go to one; leave out the others, or --graphite")
         return config
 
     def name(self, number: int) -> str:
@@ -170,7 +171,7 @@ def make_simulator(config: SimulatorConfig, reactor: Any) -> IService:
     from perfmon.services.staged import StagedService
     from perfmon.services.thinned import Thinned
 
-    endpoint = client_endpoint(reactor, config.server, "perfmon-simulator")
+    servers = [(server, client_endpoint(reactor, server, "perfmon-simulator")) for server in config.servers]
     fleet = SimulatedFleet(
         config.agents, config.metrics, config.interval, config.idle_share, config.seed, start=time.time()
     )
@@ -178,7 +179,8 @@ def make_simulator(config: SimulatorConfig, reactor: Any) -> IService:
     log = Logger(namespace="perfmon.simulator", observer=Thinned())
     names = [config.name(number) for number in range(config.agents)]
     if config.graphite:
-        sending: Sending = SimulatedGraphite(endpoint, config.server, names, fleet.names, tally, log, reactor)
+        ((shown, endpoint),) = servers
+        sending: Sending = SimulatedGraphite(endpoint, shown, names, fleet.names, tally, log, reactor)
     else:
         allowed = allow_connections(config.agents)
         if allowed < config.agents:
@@ -202,9 +204,7 @@ def make_simulator(config: SimulatorConfig, reactor: Any) -> IService:
         ]
         beats = SharedBeats(reactor)
         beats.setServiceParent(simulator)
-        sending = SimulatedAgents(
-            endpoint, config.server, hellos, fleet.names, tally, beats.beats, log, reactor, time.time
-        )
+        sending = SimulatedAgents(servers, hellos, fleet.names, tally, beats.beats, log, reactor, time.time)
     simulation = Simulation(fleet, config.agents, config.interval, sending, tally, _print_summary, reactor, time.time)
     simulation.setServiceParent(simulator)
     reactor.callWhenRunning(_end_in_order, reactor, simulation, config.duration)

@@ -15,7 +15,7 @@ import orjson
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SynchronousTestCase
 
-from perfmon.cli import _joined, parser, written, zoned
+from perfmon.cli import _joined, offset, parser, written, zoned
 from perfmon.core.exporting import FORMATS
 from perfmon.core.query import AGGS
 from tests.test_client import CHUNKED, CSV, AnsweringCase, answer
@@ -105,6 +105,17 @@ class WrittenTests(SynchronousTestCase):
             (41.25, "Cel", "41.25 Cel"),
         ):
             self.assertEqual(written(value, unit), expected)
+
+    def test_clock(self) -> None:
+        """A clock's offset is told as far as it is known."""
+        for known, round_trip, expected in (
+            (0.0004, 0.001, "0 s"),
+            (0.0006, 0.001, "+0.0006 s"),
+            (-3600.25, 0.5, "-3.6e+03 s"),
+            (12.345, 0.5, "+12.3 s"),
+        ):
+            self.assertEqual(offset({"clock": {"offset": known, "round_trip": round_trip}}), expected)
+        self.assertEqual(offset({"clock": None}), "")
 
 
 class RunTests(AnsweringCase):

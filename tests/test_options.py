@@ -20,7 +20,7 @@ from perfmon.core.presence import Timeouts
 from perfmon.core.templates import DEFAULT_TEMPLATES, Template
 from perfmon.core.tiers import DAY, HOURS, MINUTES, RAW, TIERS
 from perfmon.host import own_name
-from perfmon.options import MIN_TOKEN, pairs, port
+from perfmon.options import MIN_TOKEN, pairs, port, size
 from perfmon.server_tap import ServerConfig, completed, stays_here
 from perfmon.storage.address import parse_store
 
@@ -280,7 +280,12 @@ class AgentOptionsTests(OptionsCase):
         """An agent needs to know the collector; the rest has defaults."""
         self.assertEqual(
             self.agent("--server", "monitor:9000"),
-            AgentConfig("monitor:9000", own_name(), 10.0, "", {}),
+            AgentConfig(
+                *(("monitor:9000",), own_name(), 10.0, "", {}),
+                spool=Path(user_data_dir("perfmon")) / "spool" / f"{own_name()}.spool",
+                spool_size=64 << 20,
+                spool_age=2 * DAY,
+            ),
         )
         self.assertIn("--server HOST:PORT is needed", self.refused(agent=True))
 
@@ -288,10 +293,13 @@ class AgentOptionsTests(OptionsCase):
         """Every option has its effect."""
         config = self.agent(
             *("-s", "tls:monitor:9000", "--name", "web1", "--interval", "1m", "--token-file", self.token_file()),
-            *("--label", "rack=7", "--label", "note=a=b", "--label", "empty="),
+            *("--label", "rack=7", "--label", "note=a=b", "--label", "empty=", "--server", "backup:9000"),
+            *("--spool", "/var/spool", "--spool-size", "1.5GiB", "--spool-age", "1h"),
         )
         labels = {"rack": "7", "note": "a=b", "empty": ""}
-        self.assertEqual(config, AgentConfig("tls:monitor:9000", "web1", 60.0, TOKEN, labels))
+        spool = (Path("/var/spool/web1.spool"), 1536 << 20, 3600.0)
+        servers = ("tls:monitor:9000", "backup:9000")
+        self.assertEqual(config, AgentConfig(servers, "web1", 60.0, TOKEN, labels, *spool))
 
     def test_bad_values(self) -> None:
         """A value that makes no sense is refused in a sentence that names its option."""
@@ -302,9 +310,13 @@ class AgentOptionsTests(OptionsCase):
             ("server", "http://monitor:9000", "write HOST:PORT"),
             ("server", "::1:9000", "write HOST:PORT"),
             ("server", "ssl:monitor:9000", "does not check who answers"),
+            ("server", "monitor:9000", "one stands twice"),
             ("name", "a b", "bad host name"),
             ("interval", "10ms", "below 0.1"),
             ("interval", "", "no duration"),
+            ("spool-size", "much", "no size: write a number of bytes"),
+            ("spool-size", "1023KiB", "below 1,048,576"),
+            ("spool-age", "59s", "below 60"),
             ("token-file", "/no/such/file", "No such file"),
             ("label", "rack", "write NAME=VALUE"),
             ("label", "=7", "write NAME=VALUE"),
@@ -331,6 +343,24 @@ class AgentOptionsTests(OptionsCase):
             self.assertEqual(reactor.tcpClients[0][:2], expected)
         for server in ("tls:monitor:9000", "tcp:monitor:9000", "unix:/run/perfmon.sock"):
             self.assertEqual(endpoint_of(server), server)
+
+
+class SizeTests(SynchronousTestCase):
+    def test_size(self) -> None:
+        """Bytes, or powers of 1,024 of them, however they are written."""
+        for text, expected in (
+            ("0", 0),
+            ("4096", 4096),
+            ("4096B", 4096),
+            ("64MiB", 64 << 20),
+            (" 64 mb ", 64 << 20),
+            ("1.5G", 1536 << 20),
+            ("2K", 2048),
+            ("1TiB", 1 << 40),
+        ):
+            self.assertEqual(size(text), expected, text)
+        for text in ("", "MiB", "-1", "1e6", "1 PiB", "1.5.1", "inf"):
+            self.assertRaises(ValueError, size, text)
 
 
 class TokenTests(OptionsCase):

@@ -35,7 +35,7 @@ class SimulatorOptionsTests(OptionsCase):
         """Only the server must be given."""
         self.assertEqual(
             config(*SERVER),
-            SimulatorConfig("127.0.0.1:9000", 10, 100, 10.0, 0.2, 1, None, "sim", graphite=False, token=""),
+            SimulatorConfig(("127.0.0.1:9000",), 10, 100, 10.0, 0.2, 1, None, "sim", graphite=False, token=""),
         )
 
     def test_every_option(self) -> None:
@@ -46,7 +46,7 @@ class SimulatorOptionsTests(OptionsCase):
         )
         self.assertEqual(
             found,
-            SimulatorConfig("tls:monitor:9000", 500, 20, 60.0, 0.5, 7, 3600.0, "test-", graphite=False, token=TOKEN),
+            SimulatorConfig(("tls:monitor:9000",), 500, 20, 60.0, 0.5, 7, 3600.0, "test-", graphite=False, token=TOKEN),
         )
         self.assertTrue(config(*SERVER, "-g").graphite)
 
@@ -149,7 +149,7 @@ class WiringTests(SynchronousTestCase):
 
     def test_bad_endpoint(self) -> None:
         """An endpoint that Twisted does not take ends the start with a sentence."""
-        options = replace(config(*SERVER), server="tls:monitor")
+        options = replace(config(*SERVER), servers=("tls:monitor",))
         problem = self.assertRaises(SystemExit, simulator_tap.make_simulator, options, self.reactor)
         self.assertIn("perfmon-simulator: --server tls:monitor is no client endpoint", str(problem))
 

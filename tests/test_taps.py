@@ -172,6 +172,7 @@ class CollectorTests(TestCase):
                 "Sealing",
                 "Ingest",
                 "PresenceService",
+                "Gaps",
                 "LoopLag",
                 "Status",
                 "Descriptors",
@@ -284,10 +285,10 @@ class AgentTests(SynchronousTestCase):
         return agent_tap.make_agent(options.config, MemoryReactorClock())
 
     def test_parts(self) -> None:
-        """An agent is a link and what samples; sampling stops first, so that the last round is sent."""
+        """An agent samples into an outbox, which a link sends; they stop in that order, the spool's thread last."""
         for server in ("monitor:9000", "[::1]:9000", "tcp:monitor:9000", "unix:/run/perfmon.sock"):
             kinds = [type(service).__name__ for service in cast(MultiService, self.make(server))]
-            self.assertEqual(kinds, ["AgentLink", "Sampling"])
+            self.assertEqual(kinds, ["OwnThread", "Outbox", "AgentLink", "Sampling"])
 
     def test_bad_endpoint(self) -> None:
         """An endpoint that Twisted does not take ends the process with a sentence."""

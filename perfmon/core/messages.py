@@ -217,6 +217,26 @@ def encode(message: _Message) -> bytes:
     return _encoder.encode(message) + b"\n"
 
 
+_BEFORE = b'{"type":"samples","seq":0,"id":0,'
+
+
+def body(samples: Samples) -> bytes:
+    """What the line of `samples` has behind its seq and id, which are given when it is sent, and must be 0."""
+    line = encode(samples)
+    assert line.startswith(_BEFORE), "an encoder that orders or writes fields otherwise"
+    return line[len(_BEFORE) :]
+
+
+def samples_line(seq: int, id: int, body: bytes) -> bytes:
+    """The line of `samples` with this `body`."""
+    return b'{"type":"samples","seq":%d,"id":%d,%b' % (seq, id, body)
+
+
+def metrics_line(id: int, names: bytes) -> bytes:
+    """The line of `metrics`; `names` is a list of strings in JSON."""
+    return b'{"type":"metrics","id":%d,"names":%b}\n' % (id, names)
+
+
 def from_agent(line: bytes) -> FromAgent:
     """What an agent sent. Raises `ProtocolError`."""
     return _decode(_from_agent, line)

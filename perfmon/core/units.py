@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Final
 
 UNITS: Final[Mapping[str, str]] = {
+    "perfmon.agent.dropped": "{rounds}",
+    "perfmon.agent.spooled": "{rounds}",
     "perfmon.collector.agents": "{agents}",
     "perfmon.collector.buffer.usage": "By",
     "perfmon.collector.commit.duration.max": "s",

@@ -1,41 +1,75 @@
 """The agent's connection to its collector: comes back by itself, and forgets nothing that was not confirmed."""
 
+import random
 from collections.abc import Callable
 from typing import Any
 from typing import Protocol as Seam
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from perfmon.core.clock import ClockFilter
 from perfmon.core.messages import (
     Ack,
+    Echo,
     Error,
     FromCollector,
     Goodbye,
     Heartbeat,
     Hello,
     LineBuffer,
+    Noted,
     ProtocolError,
+    Reconnect,
     Refused,
+    Resend,
     Welcome,
     encode,
     from_collector,
 )
-from perfmon.core.outbox import Outbox
+from perfmon.net.servers import Servers
 from perfmon.net.wire import Wire
 from perfmon.reconnecting import Reconnecting
 
 # The collector answers a hello at once; one that does not is stuck.
 WELCOME_TIMEOUT = 10.0  # s
 
+# A heartbeat is sent so often at least, also where acknowledgements stand in for it: it measures the clocks.
+CLOCK_INTERVAL = 30.0  # s
+
 
 class LinkError(Exception):
     """The collector cannot be used; `str()` says why."""
+
+
+class Outbox(Seam):
+    """What is to be sent, and learns how it was answered."""
+
+    def opened(self) -> None:
+        """A connection stands; nothing is under way on it."""
+
+    def closed(self) -> None:
+        """The connection has ended."""
+
+    def due(self) -> bytes:
+        """What is to be sent now."""
+
+    def confirm(self, seq: int) -> None:
+        """All up to `seq` is stored."""
+
+    def refuse(self, seq: int, reason: str) -> None:
+        """`seq` will never be stored."""
+
+    def resend(self, seq: int) -> bytes:
+        """What is to be sent once more: all that was sent from `seq` on."""
+
+    def noted(self, gap: int) -> None:
+        """The collector keeps the gap of this id."""
 
 
 class Beats(Seam):
@@ -77,16 +111,19 @@ class LinkProtocol(Protocol):
         self._clock = clock
         self._wall = wall
         self._lines = LineBuffer()
-        self._sent = 0  # seq of the last round sent
         self._sent_at = 0.0
         self._heartbeat = 0.0  # s
-        self._declared: set[int] = set()
         self._heard = 0.0
         self._timeout = WELCOME_TIMEOUT
         self._beats = beats(self._beat, clock)
+        self._difference = ClockFilter()
+        self._beaten = (0.0, 0.0)  # the last heartbeat, by the wall and by the clock
+        self._measured = 0.0
+        self._leaving: IDelayedCall | None = None
         self.ready: Deferred[None] = Deferred()
         self._ended: Deferred[None] = Deferred()
         self.welcomed = False
+        self.left = False  # by this side, for what the collector said or did not say
 
     def connectionMade(self) -> None:
         self._heard = self._clock.seconds()
@@ -108,48 +145,68 @@ class LinkProtocol(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._beats.running:
             self._beats.stop()
+        if self._leaving is not None and self._leaving.active():
+            self._leaving.cancel()
         if not self.ready.called:
             self.ready.errback(LinkError(f"closed before the collector said welcome: {reason.getErrorMessage()}"))
-        self.welcomed = False
+        if self.welcomed:
+            self.welcomed = False
+            self._outbox.closed()
         self._ended.callback(None)
 
     def whenDisconnected(self) -> Deferred[None]:
         return self._ended
 
     def _take(self, message: FromCollector) -> None:
-        if isinstance(message, Welcome):
-            if self.welcomed or not message.heartbeat > 0:
-                raise ProtocolError(f"a welcome out of place: {message}")
-            self._timeout = message.timeout
-            self.welcomed = True
-            self._heartbeat = message.heartbeat
-            self._beats.stop()
-            self._beats.start(message.heartbeat, now=False)
-            self.ready.callback(None)
-            self.send()
-        elif isinstance(message, Ack):
+        if isinstance(message, Ack):
             self._outbox.confirm(message.seq)
-            if self._clock.seconds() - self._sent_at < self._heartbeat / 4:
+            now = self._clock.seconds()
+            if now - self._sent_at < self._heartbeat / 4 and now - self._measured < CLOCK_INTERVAL:
                 self._beats.reset()  # both have just given a sign of life
+            self.send()
+        elif isinstance(message, Welcome):
+            self._begin(message)
+        elif isinstance(message, Echo):
+            sent, since = self._beaten
+            if message.time == sent:
+                first, self._measured = self._difference.best is None, self._clock.seconds()
+                self._difference.measure(sent, message.at, self._measured - since)
+                if first:
+                    self._send_heartbeat()  # so that the collector knows at once
         elif isinstance(message, Refused):
-            self._outbox.refuse(message.seq)
-            self._log.warn("samples refused: {reason}", reason=message.reason)
+            self._outbox.refuse(message.seq, message.reason)
+            self.send()
+        elif isinstance(message, Resend):
+            self._write(self._outbox.resend(message.seq))
+        elif isinstance(message, Noted):
+            self._outbox.noted(message.id)
+        elif isinstance(message, Reconnect):
+            self._leave_within(message.within, message.reason)
         elif isinstance(message, Error):
             raise LinkError(message.reason)
 
+    def _begin(self, welcome: Welcome) -> None:
+        if self.welcomed or not welcome.heartbeat > 0:
+            raise ProtocolError(f"a welcome out of place: {welcome}")
+        self._timeout = welcome.timeout
+        self.welcomed = True
+        self._heartbeat = welcome.heartbeat
+        self._beats.stop()
+        self._beats.start(welcome.heartbeat, now=False)
+        self._outbox.opened()
+        self.ready.callback(None)
+        self._send_heartbeat()
+        self.send()
+
     def send(self) -> None:
-        """Sends every round that this connection has not carried yet."""
-        if not self.welcomed:
-            return
-        lines = []
-        for kept in self._outbox.after(self._sent):
-            if kept.schema not in self._declared:
-                self._declared.add(kept.schema)
-                lines.append(self._outbox.schema(kept.schema))
-            lines.append(kept.line)
-            self._sent = kept.seq
-        self._sent_at = self._clock.seconds()
-        self.transport.write(b"".join(lines))
+        """Sends what is due."""
+        if self.welcomed:
+            self._write(self._outbox.due())
+
+    def _write(self, lines: bytes) -> None:
+        if lines:
+            self._sent_at = self._clock.seconds()
+            self.transport.write(lines)
 
     def _beat(self) -> None:
         if not self.welcomed:
@@ -157,13 +214,28 @@ class LinkProtocol(Protocol):
         elif self._clock.seconds() - self._heard > self._timeout:
             self._end(f"the collector gave no sign for {self._timeout:g} s")
         else:
-            self.transport.write(encode(Heartbeat(self._wall())))
+            self._send_heartbeat()
+
+    def _send_heartbeat(self) -> None:
+        found = self._difference.best
+        self._beaten = (self._wall(), self._clock.seconds())
+        beat = (
+            Heartbeat(self._beaten[0]) if found is None else Heartbeat(self._beaten[0], found.offset, found.round_trip)
+        )
+        self.transport.write(encode(beat))
+
+    def _leave_within(self, seconds: float, why: str) -> None:
+        """The collector asks for it; not all agents are to come to another one in the same moment."""
+        if self._leaving is None:
+            pause = random.uniform(0.0, max(0.0, min(seconds, self._timeout)))
+            self._leaving = self._clock.callLater(pause, self._end, f"it asks for that: {why}")
 
     def _end(self, why: str) -> None:
         if not self.ready.called:
             self.ready.errback(LinkError(why))
         else:
             self._log.warn("leaving the collector: {why}", why=why)
+        self.left = True
         self.transport.abortConnection()
 
     def goodbye(self, reason: str) -> None:
@@ -180,23 +252,21 @@ class AgentLink(Service):
 
     def __init__(
         self,
-        endpoint: IStreamClientEndpoint,
-        shown: str,
+        servers: Servers,
         hello: Hello,
         outbox: Outbox,
         clock: IReactorTime,
         wall: Callable[[], float],
     ) -> None:
-        """`shown` names the collector in the log; `wall` gives the time in s since the epoch."""
-        self._shown = shown
+        """`wall` gives the time in s since the epoch."""
+        self._servers = servers
         self._hello = hello
         self._outbox = outbox
         self._clock = clock
         self._wall = wall
-        self._dropped = 0  # rounds that the log was told of
         self._current: LinkProtocol | None = None
-        self._problem = ""
-        self._client = Reconnecting(endpoint, self._protocol, self._prepare, self._note, clock, longest=15.0)
+        self._problems: dict[str, str] = {}  # server -> what the log was told of it
+        self._client = Reconnecting(servers, self._protocol, self._prepare, self._failed, clock, longest=15.0)
 
     def _protocol(self) -> LinkProtocol:
         """What the next connection speaks."""
@@ -206,25 +276,23 @@ class AgentLink(Service):
         super().startService()
         self._client.startService()
 
-    def _note(self, problem: str) -> None:
-        """Logs a problem once, not at every attempt."""
-        if self.running and problem != self._problem:
-            self._problem = problem
-            self._log.warn("no connection to {server}: {problem}", server=self._shown, problem=problem)
+    def _failed(self, problem: str) -> None:
+        """An attempt has failed: the next one goes to the next server. Logs a problem once, not at every attempt."""
+        server = self._servers.shown
+        if self.running and self._problems.get(server) != problem:
+            self._problems[server] = problem
+            self._log.warn("no connection to {server}: {problem}", server=server, problem=problem)
+        self._servers.leave()
 
     async def _prepare(self, protocol: LinkProtocol) -> None:
         await protocol.ready
         self._current = protocol
-        self._problem = ""
-        self._log.info("connected to {server}", server=self._shown)
+        self._problems.clear()
+        self._log.info("connected to {server}", server=self._servers.shown)
+        protocol.whenDisconnected().addCallback(lambda _: self._servers.leave() if protocol.left else None)
 
     def send(self) -> None:
         """There is something new in the outbox."""
-        if self._outbox.dropped > 2 * self._dropped:  # told of the first, and of each doubling
-            self._dropped = self._outbox.dropped
-            self._log.warn(
-                "no room for more unconfirmed rounds: {count} of the oldest were dropped so far", count=self._dropped
-            )
         if self._current is not None:
             self._current.send()
 

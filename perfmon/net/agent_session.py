@@ -5,9 +5,10 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import isfinite
 
 import msgspec
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IDelayedCall, IPushProducer
 from zope.interface import implementer
 
 from perfmon.core.messages import (
@@ -20,13 +21,16 @@ from perfmon.core.messages import (
     Error,
     FromAgent,
     FromCollector,
+    Gap,
     Goodbye,
     Heartbeat,
     Hello,
     LineBuffer,
     Metrics,
+    Noted,
     ProtocolError,
     Refused,
+    Resend,
     Samples,
     Welcome,
     encode,
@@ -44,6 +48,9 @@ HELLO_TIMEOUT = 10.0  # s
 
 # Schemas of one connection. An agent makes a new one when a metric appears, and has a handful.
 MAX_SCHEMAS = 1_000
+
+# A clock that has moved by less against ours is not written down anew.
+_CLOCK_CHANGE = 0.005  # s
 
 _NAN = float("nan")
 
@@ -94,13 +101,18 @@ class AgentSession:
         self._refusals = around.refusals
         self._clock = around.clock
         self._wall = around.wall
+        self._gaps = around.gaps
         self._kept = around.kept
         self._lines = LineBuffer(MAX_HELLO)
         self._hello: Hello | None = None
         self._schemas: dict[int, _Schema] = {}
         self._closed = False
         self._deaf = False  # the intake takes no more
-        self._left_out = False  # so samples were not taken, and the agent has them still
+        # The first seq that was not taken while deaf. No later one is taken before it, for an ack covers all up to it.
+        self._left_out: int | None = None
+        self._resending: IDelayedCall | None = None  # what ends the wait for that one
+        self._acked: int | None = None  # highest seq
+        self._clock_told: tuple[float, float] | None = None  # offset and round trip (s) that the record has
         self._last = around.clock.seconds()
         self._bounds = TimeBounds(0.0, 0.0)  # as of what is being read
         self._hello_due = around.clock.callLater(HELLO_TIMEOUT, self._fail, f"no hello within {HELLO_TIMEOUT:.0f} s")
@@ -132,6 +144,7 @@ class AgentSession:
         self._transport.unregisterProducer()
         if self._hello_due.active():
             self._hello_due.cancel()
+        self._wait_no_more()
         self._intake.detach(self)
         if self._hello is not None and self._agents.get(self._hello.host) is self:
             del self._agents[self._hello.host]
@@ -151,15 +164,24 @@ class AgentSession:
 
     def pause(self) -> None:
         self._deaf = True  # signs of life go on: a fleet does not depart because the store is away
+        self._wait_no_more()
 
     def resume(self) -> None:
         self._deaf = False
-        if self._left_out:
-            self.abort()  # the agent reconnects, and sends again what was not acknowledged
+        if self._left_out is not None:
+            self._send(Resend(self._left_out))
+            self._resending = self._clock.callLater(self._beat[1], self.abort)
 
     def stored(self, seq: int) -> None:
         """The intake has stored everything of this agent up to `seq`."""
-        self._send(Ack(seq))
+        if self._acked is None or seq > self._acked:  # not what was sent again, and had been taken before
+            self._acked = seq
+            self._send(Ack(seq))
+
+    def _wait_no_more(self) -> None:
+        if self._resending is not None and self._resending.active():
+            self._resending.cancel()
+        self._resending = None
 
     # -- what others call
 
@@ -200,9 +222,21 @@ class AgentSession:
             self._declare(message, hello.host)
         elif isinstance(message, Heartbeat):
             self._send(Echo(message.time, self._wall()))
+            self._note_clock(message, hello.host)
+        elif isinstance(message, Gap):
+            self._gaps.note(hello.host, message, lambda: self._send(Noted(message.id)))
         elif isinstance(message, Goodbye):
             self._presence.leave(hello.host, "".join(char for char in message.reason[:100] if char.isprintable()))
             self._close()
+
+    def _note_clock(self, beat: Heartbeat, host: str) -> None:
+        """What the agent found out of its clock goes to its record, if that has changed by more than it is exact."""
+        if beat.offset is None or beat.round_trip is None or not isfinite(beat.offset + beat.round_trip):
+            return
+        told = self._clock_told
+        if told is None or abs(beat.offset - told[0]) > max(_CLOCK_CHANGE, beat.round_trip / 2):
+            self._clock_told = (beat.offset, beat.round_trip)
+            self._presence.describe(host, {"offset": repr(beat.offset), "round_trip": repr(beat.round_trip)})
 
     def _greet(self, hello: Hello) -> None:
         problem = self._objection(hello)
@@ -265,8 +299,14 @@ class AgentSession:
 
     def _samples(self, message: Samples) -> None:
         if self._deaf:
-            self._left_out = True
+            if self._left_out is None:
+                self._left_out = message.seq
             return
+        if self._left_out is not None:
+            if message.seq != self._left_out:
+                return
+            self._left_out = None
+            self._wait_no_more()
         schema = self._schemas.get(message.id)
         if schema is None:
             self._refuse(message, Rejected(SCHEMA, f"samples for metrics {message.id}, which were not declared"))

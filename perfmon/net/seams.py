@@ -6,6 +6,7 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
+from perfmon.core.messages import Gap
 from perfmon.core.numbering import Columns, Numbering, Row
 from perfmon.core.reject import Rejected
 
@@ -49,6 +50,13 @@ class RefusalSeam(Protocol):
     def note(self, rejected: Iterable[Rejected], peer: object) -> None: ...
 
 
+class GapSeam(Protocol):
+    """Is told of rounds that agents have lost."""
+
+    def note(self, host: str, gap: Gap, noted: Callable[[], None]) -> None:
+        """Calls `noted` once it is kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What every session works with."""
@@ -56,6 +64,7 @@ class Surroundings:
     intake: Intake
     presence: PresenceSeam
     refusals: RefusalSeam
+    gaps: GapSeam
     clock: IReactorTime
     wall: Callable[[], float]  # s since the epoch
     kept: float  # s, how long samples are kept as they are

@@ -1,6 +1,8 @@
 """Thousands of agents in one process: each has the real agent's link, and what it is answered is checked."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import Any
 
 from twisted.application.service import MultiService
@@ -10,11 +12,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from perfmon.core.messages import Hello, Metrics, encode
-from perfmon.core.outbox import MAX_ROUNDS, Outbox, Round
+from perfmon.core.messages import Hello, Metrics, Samples, encode
 from perfmon.core.rota import Turn
 from perfmon.core.tally import Account, Tally
 from perfmon.net.agent_link import AgentLink, Beats, LinkProtocol
+from perfmon.net.servers import Servers
 
 # Connections under way at once, from the attempt to the welcome. A collector welcomes some thousands a second; were all
 # of ten thousand to wait for it, some would lose their patience.
@@ -22,54 +24,86 @@ MAX_CONNECTING = 500
 
 _SCHEMA = 1
 
+# Rounds that one agent keeps, in memory; further ones it does not sample. A real agent has them on disk.
+MAX_ROUNDS = 4_096
+
+# Rounds of one agent that may be under way at once.
+MAX_UNDER_WAY = 64
+
 MakeBeats = Callable[[Callable[[], None], IReactorTime], Beats]
 
 
-class CheckedOutbox(Outbox):
+class CheckedOutbox:
     """The rounds of one agent, all of the same metrics. What was sent, and how it was answered, goes to its account."""
 
     def __init__(self, declaration: bytes, account: Account, clock: IReactorTime) -> None:
         """`declaration` is the line that declares the metrics; all agents share it."""
-        super().__init__()
-        self._schema = _SCHEMA
-        self._schemas = {_SCHEMA: declaration}
+        self._declaration = declaration
         self._account = account
         self._clock = clock
+        self._seq = 0
+        self._confirmed = 0  # seq
+        self._sent = 0  # seq of the last round sent on this connection
+        self._declared = False  # on this connection
+        self._rounds: deque[tuple[int, bytes]] = deque()  # seq and line, until they are confirmed
 
     def put(self, time: float, values: list[float | None]) -> bool:
         """Takes in the round of `time` (s since the epoch). False where there is no room for it."""
-        if len(self) >= MAX_ROUNDS:
+        if len(self._rounds) >= MAX_ROUNDS:
             return False
-        self._keep(time, values)
+        self._seq += 1
+        self._rounds.append((self._seq, encode(Samples(self._seq, _SCHEMA, time, values))))
         return True
 
-    def after(self, seq: int) -> Iterator[Round]:
-        """As of any outbox; what is handed out counts as sent."""
-        newer: list[Round] = []
-        for kept in reversed(self._rounds):  # mostly the last one only
-            if kept.seq <= seq:
+    def opened(self) -> None:
+        self._sent, self._declared = self._confirmed, False
+
+    def closed(self) -> None:
+        pass
+
+    def due(self) -> bytes:
+        """What was not sent yet on this connection, as far as it may be under way."""
+        lines = self._after(self._sent)
+        if not lines or self._declared:
+            return lines
+        self._declared = True
+        return self._declaration + lines
+
+    def _after(self, seq: int) -> bytes:
+        """The lines of the rounds above `seq`; they count as sent."""
+        newer = list(takewhile(lambda kept: kept[0] > seq, reversed(self._rounds)))  # mostly the last one only
+        now, lines = self._clock.seconds(), []
+        for number, line in reversed(newer):
+            if number > self._confirmed + MAX_UNDER_WAY:
                 break
-            newer.append(kept)
-        now = self._clock.seconds()
-        for kept in reversed(newer):
-            self._account.sent(kept.seq, now)
-            yield kept
+            self._account.sent(number, now)
+            lines.append(line)
+            self._sent = number
+        return b"".join(lines)
 
     def confirm(self, seq: int) -> None:
         """Does nothing if it cannot be so: the rounds are sent again, and the account tells."""
         if self._account.acknowledge(seq, self._clock.seconds()):
-            super().confirm(seq)
+            self._confirmed = seq
+            while self._rounds and self._rounds[0][0] <= seq:
+                self._rounds.popleft()
 
-    def refuse(self, seq: int) -> None:
+    def refuse(self, seq: int, reason: str) -> None:
         if self._account.refuse(seq):
-            super().refuse(seq)
+            self._rounds = deque(kept for kept in self._rounds if kept[0] != seq)
+
+    def resend(self, seq: int) -> bytes:
+        return self._after(seq - 1)
+
+    def noted(self, gap: int) -> None:
+        """Never comes: it tells of no gap, for what it has no room for it does not sample."""
 
 
 class _Link(AgentLink):
     """The link of one agent among many: one timer and one voice in the log for all of them."""
 
     def __init__(self, fleet: "SimulatedAgents", hello: Hello, outbox: CheckedOutbox) -> None:
-        super().__init__(fleet.endpoint, fleet.shown, hello, outbox, fleet.clock, fleet.wall)
+        super().__init__(Servers(fleet.endpoints), hello, outbox, fleet.clock, fleet.wall)
         self._fleet = fleet
         self._log = fleet.log
 
@@ -89,8 +123,7 @@ class SimulatedAgents(MultiService):
 
     def __init__(
         self,
-        endpoint: IStreamClientEndpoint,
-        shown: str,
+        servers: Sequence[tuple[str, IStreamClientEndpoint]],
         hellos: Sequence[Hello],
         metrics: list[str],
         tally: Tally,
@@ -99,10 +132,10 @@ class SimulatedAgents(MultiService):
         clock: IReactorTime,
         wall: Callable[[], float],
     ) -> None:
-        """`shown` names the collector in `log`; `beats` makes what calls for signs of life."""
+        """`servers` have their names for people, as of `Servers`; `beats` makes what calls for signs of life."""
         super().__init__()
-        self.endpoint = Paced(endpoint, MAX_CONNECTING)
-        self.shown = shown
+        places = DeferredSemaphore(MAX_CONNECTING)
+        self.endpoints = [(shown, Paced(endpoint, places)) for shown, endpoint in servers]
         self.tally = tally
         self.beats = beats
         self.log = log
@@ -137,11 +170,11 @@ class SimulatedAgents(MultiService):
 
 @implementer(IStreamClientEndpoint)
 class Paced:
-    """An endpoint that makes some connections at once, and lets the others wait for their turn."""
+    """An endpoint whose connections wait for one of the places, which they hold until they are welcomed."""
 
-    def __init__(self, endpoint: IStreamClientEndpoint, most: int) -> None:
+    def __init__(self, endpoint: IStreamClientEndpoint, places: DeferredSemaphore) -> None:
         self._endpoint = endpoint
-        self._places = DeferredSemaphore(most)
+        self._places = places
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """The factory makes a `LinkProtocol`."""

@@ -1,6 +1,6 @@
 """Answers about hosts and their series, from the store and from what was last received."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -163,6 +163,7 @@ def _described(record: HostRecord, latest: Latest) -> dict[str, Any]:
         "reason": meta.get("reason", ""),
         "last_seen": record.last_seen,
         "kind": meta.get("kind", "sender"),
+        "clock": _clock(meta),
         "labels": orjson.loads(meta.get("labels", "{}")),
         "platform": orjson.loads(meta.get("platform", "{}")),
         "agent": meta.get("agent", ""),
@@ -171,3 +172,10 @@ def _described(record: HostRecord, latest: Latest) -> dict[str, Any]:
             name: {"time": time / 1000, "value": value, "unit": unit_of(name)} for name, (time, value) in latest.items()
         },
     }
+
+
+def _clock(meta: Mapping[str, str]) -> dict[str, float] | None:
+    """How the host's clock differs, None while nobody has measured it."""
+    if "offset" not in meta:
+        return None
+    return {"offset": float(meta["offset"]), "round_trip": float(meta["round_trip"])}

@@ -156,6 +156,18 @@ end
 return changed
 """
 
+# KEYS: meta of a host, events. ARGV: the gap's id, host, time (s), reason, TTL (s), most events. A gap is told of once:
+# an agent that did not hear that it was kept tells of it again, before it tells of another.
+GAP = """
+if redis.call('HGET', KEYS[1], 'gap') == ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'gap', ARGV[1])
+redis.call('EXPIRE', KEYS[1], ARGV[5])
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[6], '*',
+  'kind', 'gap', 'hosts', cjson.encode({ARGV[2]}), 'at', ARGV[3], 'reason', ARGV[4])
+redis.call('EXPIRE', KEYS[2], ARGV[5])
+return 1
+"""
+
 # ARGV: hosts. Returns for each: time of its last sign, whether it is present, the fields of its meta hash.
 RECORDS = """
 local records = {}

@@ -125,6 +125,11 @@ class Store(MultiService):
         fixed = (state.value, reason, repr(at), self._ttl, MAX_EVENTS)
         return _text(await self._writer.call("EVAL", scripts.CHANGE, 0, *fixed, *flat))
 
+    async def keep_gap(self, host: str, gap: int, at: float, reason: str) -> bool:
+        """Tells of the gap of this id in an event, once; returns whether it was new."""
+        arguments = (gap, host, repr(at), reason, self._ttl, MAX_EVENTS)
+        return bool(await self._writer.call("EVAL", scripts.GAP, 2, keys.meta(host), keys.EVENTS, *arguments))
+
     async def describe(self, metas: Mapping[str, Mapping[str, str]]) -> None:
         """Sets fields of what is known of hosts."""
         hosts = list(metas)

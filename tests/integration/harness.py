@@ -2,8 +2,10 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -210,14 +212,29 @@ class Collector(Running):
 class Agent(Running):
     """`twistd -n perfmon-agent`."""
 
-    def __init__(self, folder: Path, collector: Collector, name: str, *options: str) -> None:
+    def __init__(self, folder: Path, port: int, name: str, *options: str) -> None:
+        """`port` is where its collector listens."""
+        self.spool = folder / "spool" / f"{name}.spool"
         super().__init__(
             [
                 *(str(TWISTD), "--nodaemon", "--pidfile=", "perfmon-agent"),
-                *("--server", f"127.0.0.1:{collector.port}", "--name", name, "--interval", "1s", *options),
+                *("--server", f"127.0.0.1:{port}", "--name", name, "--interval", "1s"),
+                *("--spool", str(self.spool.parent), *options),
             ],
             folder,
         )
+
+    def spooled(self) -> set[float]:
+        """Times of the rounds in its spool, read from a copy: the agent has the file for itself."""
+        with tempfile.TemporaryDirectory(prefix="pm-") as folder:
+            copy = Path(folder) / "copy"
+            for end in ("-wal", ""):  # a checkpoint in between leaves everything in either
+                shutil.copyfile(f"{self.spool}{end}", f"{copy}{end}")
+            database = sqlite3.connect(copy)
+            try:
+                return {time for (time,) in database.execute("SELECT time FROM rounds")}
+            finally:
+                database.close()
 
 
 class IntegrationTestCase(SynchronousTestCase):
@@ -236,7 +253,7 @@ class IntegrationTestCase(SynchronousTestCase):
         return collector
 
     def agent(self, collector: Collector, name: str, *options: str) -> Agent:
-        agent = Agent(self.folder, collector, name, *options)
+        agent = Agent(self.folder, collector.port, name, *options)
         self.addCleanup(agent.stop)
         return agent
 

@@ -10,7 +10,7 @@ from perfmon.core.tiers import RAW
 from perfmon.net.agent_session import AgentSession
 from perfmon.net.collector import FAREWELL, CollectorFactory, PortSettings
 from perfmon.net.seams import Surroundings
-from tests.net.recording import LOOPBACK, Peer, RecordingIntake, RecordingPresence, RecordingRefusals
+from tests.net.recording import LOOPBACK, Peer, RecordingGaps, RecordingIntake, RecordingPresence, RecordingRefusals
 
 NOW = 1_800_000_000.0
 HELLO = {"type": "hello", "protocol": 1, "host": "web1", "instance": "one"}
@@ -36,6 +36,7 @@ class PortCase(SynchronousTestCase):
         self.intake = RecordingIntake()
         self.presence = RecordingPresence()
         self.refusals = RecordingRefusals()
+        self.gaps = RecordingGaps()
         self.factory = self.port()
         self.addCleanup(self.assert_nothing_due)
 
@@ -51,7 +52,7 @@ class PortCase(SynchronousTestCase):
     def port(self, **settings: Any) -> CollectorFactory:
         self.factory = CollectorFactory(
             PortSettings(**settings),
-            Surroundings(self.intake, self.presence, self.refusals, self.clock, self.wall, RAW.retention),
+            Surroundings(self.intake, self.presence, self.refusals, self.gaps, self.clock, self.wall, RAW.retention),
         )
         return self.factory
 

@@ -1,6 +1,6 @@
 """Small stand-ins for what sessions talk to: a peer, and the seams of `perfmon.net.seams`."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
 
@@ -15,6 +15,7 @@ from twisted.logger import ILogObserver, LogEvent
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from perfmon.core.messages import Gap
 from perfmon.core.numbering import Columns, Numbering, Row
 from perfmon.core.reject import Rejected
 from perfmon.net.seams import Sender, Source
@@ -127,6 +128,16 @@ class RecordingRefusals:
         return [one.reason for one, _ in self.noted]
 
 
+class RecordingGaps:
+    """Notes what agents have lost; nothing is kept until it is told to."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[str, Gap, Callable[[], None]]] = []
+
+    def note(self, host: str, gap: Gap, noted: Callable[[], None]) -> None:
+        self.waiting.append((host, gap, noted))
+
+
 class Peer(StringTransport):
     """A connection in memory, from the side of who has connected.
 
@@ -147,11 +158,13 @@ class Peer(StringTransport):
             b"".join(one if isinstance(one, bytes) else orjson.dumps(one) + b"\n" for one in messages)
         )
 
-    def received(self) -> list[dict[str, Any]]:
-        """The messages that have come since the last time."""
-        lines = self.value().splitlines()
+    def received(self, most: int | None = None) -> list[dict[str, Any]]:
+        """The messages that have come since the last time, or the first of them."""
+        lines = self.value().splitlines(keepends=True)
         self.clear()
-        return [orjson.loads(line) for line in lines]
+        if most is not None:
+            self.write(b"".join(lines[most:]))
+        return [orjson.loads(line) for line in lines[:most]]
 
     def drop(self) -> None:
         """The connection ends."""

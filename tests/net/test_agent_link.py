@@ -6,10 +6,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from perfmon.core.messages import Hello
-from perfmon.core.outbox import Outbox
 from perfmon.net.agent_link import WELCOME_TIMEOUT, AgentLink
+from perfmon.net.servers import Servers
 from tests.logs import logged
 from tests.net.recording import MemoryEndpoint, Peer
+from tests.services.spools import make_outbox
 
 NOW = 1_800_000_000.0
 HELLO = {"type": "hello", "protocol": 1, "host": "web1", "instance": "one", "token": "secret"}
@@ -20,19 +21,28 @@ def metrics(id: int, *names: str) -> dict[str, Any]:
     return {"type": "metrics", "id": id, "names": list(names)}
 
 
-def samples(seq: int, values: list[float], id: int = 1) -> dict[str, Any]:
-    return {"type": "samples", "seq": seq, "id": id, "time": NOW + seq, "values": values}
+def samples(seq: int, values: list[float], id: int = 1, sampled: int = 0) -> dict[str, Any]:
+    """The round that was sampled as the first, second ...; by default that is also its seq."""
+    return {"type": "samples", "seq": seq, "id": id, "time": NOW + (sampled or seq), "values": values}
 
 
-class AgentLinkTests(SynchronousTestCase):
+def ack(seq: int) -> dict[str, Any]:
+    return {"type": "ack", "seq": seq}
+
+
+class LinkCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.endpoint = MemoryEndpoint(self.clock)
-        self.outbox = Outbox()
+        self.outbox = make_outbox(self, self.clock)
+        self.sampled = 0
+        self.link = self.make_link(("monitor:9000", self.endpoint))
+
+    def make_link(self, *servers: tuple[str, MemoryEndpoint]) -> AgentLink:
         hello = Hello(1, "web1", instance="one", token="secret")
-        self.link = AgentLink(
-            self.endpoint, "monitor:9000", hello, self.outbox, self.clock, lambda: NOW + self.clock.seconds()
-        )
+        link = AgentLink(Servers(servers), hello, self.outbox, self.clock, lambda: NOW + self.clock.seconds())
+        self.outbox.listen(link.send)
+        return link
 
     def start(self) -> None:
         self.link.startService()
@@ -54,7 +64,12 @@ class AgentLinkTests(SynchronousTestCase):
     def welcomed(self) -> Peer:
         """The newest connection after its welcome; the hello was read."""
         self.peer.received()
-        self.peer.send(WELCOME)
+        return self.welcome()
+
+    def welcome(self, **others: Any) -> Peer:
+        """Welcomes the newest connection; what it says then, but for its first heartbeat, is to be read."""
+        self.peer.send(WELCOME | others)
+        self.assertEqual([message["type"] for message in self.peer.received(1)], ["heartbeat"])
         return self.peer
 
     def next(self) -> Peer:
@@ -74,9 +89,11 @@ class AgentLinkTests(SynchronousTestCase):
     def add(self, *rounds: dict[str, float]) -> None:
         """Samples rounds, a second after each other."""
         for values in rounds:
-            self.outbox.add(NOW + self.outbox._seq + 1, values)
-        self.link.send()
+            self.sampled += 1
+            self.outbox.add(NOW + self.sampled, values)
 
+
+class AgentLinkTests(LinkCase):
     def test_hello_first(self) -> None:
         """The first line says who the agent is; nothing follows before the welcome."""
         self.add({"cpu": 1.0})
@@ -84,8 +101,10 @@ class AgentLinkTests(SynchronousTestCase):
         self.assertEqual(self.peer.received(), [HELLO])
         self.add({"cpu": 2.0})
         self.assertEqual(self.peer.received(), [])
-        self.peer.send(WELCOME)
-        self.assertEqual(self.peer.received(), [metrics(1, "cpu"), samples(1, [1.0]), samples(2, [2.0])])
+        self.welcome()
+        self.assertEqual(self.peer.received(), [metrics(1, "cpu"), samples(1, [1.0])])
+        self.peer.send(ack(1))
+        self.assertEqual(self.peer.received(), [samples(2, [2.0])])
 
     def test_welcome_in_pieces(self) -> None:
         """A welcome may arrive in any pieces."""
@@ -94,7 +113,9 @@ class AgentLinkTests(SynchronousTestCase):
         line = b'{"type":"welcome","protocol":1,"heartbeat":5,"timeout":15}\n'
         for byte in line:
             self.peer.send(bytes([byte]))
-        self.assertEqual(len(self.peer.received()), 3)
+        self.assertEqual(
+            [message["type"] for message in self.peer.received()], ["hello", "heartbeat", "metrics", "samples"]
+        )
 
     def test_declared_once(self) -> None:
         """A schema is declared once on a connection, before its first round, and a new one when a metric appears."""
@@ -125,9 +146,11 @@ class AgentLinkTests(SynchronousTestCase):
         peer.drop()
         self.add({"cpu": 4.0})
         peer = self.reconnected()
-        self.assertEqual(peer.received(), [metrics(1, "cpu"), samples(2, [2.0]), samples(3, [3.0]), samples(4, [4.0])])
-        peer.send({"type": "ack", "seq": 4})
-        self.assertEqual(len(self.outbox), 0)
+        self.assertEqual(peer.received(), [metrics(1, "cpu"), samples(1, [2.0], sampled=2)])
+        peer.send(ack(1))
+        self.assertEqual(peer.received(), [samples(2, [3.0], sampled=3), samples(3, [4.0], sampled=4)])
+        peer.send(ack(3))
+        self.assertEqual(self.outbox.waiting, 0)
 
     def test_nothing_twice(self) -> None:
         """On one connection a round is sent once, confirmed or not."""
@@ -147,15 +170,16 @@ class AgentLinkTests(SynchronousTestCase):
         self.add({"cpu": 1.0}, {"cpu": 2.0})
         with logged() as log:
             peer.send({"type": "refused", "seq": 1, "reason": "time too old"})
-        self.assertEqual(log.warnings, ["samples refused: time too old"])
+        self.assertEqual(log.warnings, ["samples refused: time too old (1 rounds so far)"])
         peer.drop()
-        self.assertEqual(self.reconnected().received(), [metrics(1, "cpu"), samples(2, [2.0])])
+        self.assertEqual(self.reconnected().received(), [metrics(1, "cpu"), samples(1, [2.0], sampled=2)])
 
     def test_heartbeat(self) -> None:
         """Heartbeats carry the agent's clock, as often as the welcome said."""
         self.start()
-        self.peer.send(WELCOME | {"heartbeat": 2.0})
         self.peer.received()
+        self.peer.send(WELCOME | {"heartbeat": 2.0})
+        self.assertEqual(self.peer.received(), [{"type": "heartbeat", "time": NOW}])
         self.clock.pump([1.0] * 5)
         self.assertEqual(
             self.peer.received(), [{"type": "heartbeat", "time": NOW + 2}, {"type": "heartbeat", "time": NOW + 4}]
@@ -164,7 +188,9 @@ class AgentLinkTests(SynchronousTestCase):
     def test_no_heartbeat_needed(self) -> None:
         """A round that is acknowledged at once is as good as a heartbeat; one that waits for its ack is not."""
         self.start()
-        self.peer.send(WELCOME | {"heartbeat": 2.0})
+        self.peer.received()
+        self.welcome(heartbeat=2.0).send({"type": "echo", "time": NOW, "at": NOW})
+        self.peer.received(1)
         beats = []
         for seq, acknowledged in enumerate((0.25, 0.25, 0.25, 0.75, 1.75), 1):
             self.add({"cpu": 1.0})
@@ -270,15 +296,6 @@ class AgentLinkTests(SynchronousTestCase):
         self.peer.send({"type": "error", "reason": "no"}, WELCOME, {"type": "ack", "seq": 1})
         self.assertTrue(self.peer.aborted)
 
-    def test_dropped(self) -> None:
-        """Rounds that had to go because nobody confirmed them are told of: the first, then at each doubling."""
-        self.outbox._max_rounds = 2
-        with logged() as log:
-            for value in range(9):
-                self.add({"cpu": float(value)})
-        self.assertEqual(self.outbox.dropped, 7)
-        self.assertEqual([text.split(": ")[1].split()[0] for text in log.warnings], ["1", "3", "7"])
-
     def test_closed_before_welcome(self) -> None:
         """A connection that ends before the welcome is no connection; it is tried again."""
         with logged() as log:
@@ -314,6 +331,72 @@ class AgentLinkTests(SynchronousTestCase):
             self.clock.advance(5)
         self.assertTrue(peer.aborted)
         self.assertEqual(log.warnings, ["leaving the collector: the collector gave no sign for 15 s"])
+
+    def test_clock(self) -> None:
+        """Echoes tell how far the agent's clock is ahead; it is reported at once, and in each heartbeat."""
+        self.start()
+        self.peer.received()
+        self.peer.send(WELCOME)
+        self.clock.advance(0.25)
+        self.peer.send({"type": "echo", "time": NOW, "at": NOW - 2})
+        _, beat = self.peer.received()
+        self.assertEqual(beat, {"type": "heartbeat", "time": NOW + 0.25, "offset": 2.125, "round_trip": 0.25})
+        self.peer.send({"type": "echo", "time": NOW + 0.25, "at": NOW})
+        self.assertEqual(self.peer.received(), [])
+
+    def test_strange_echo(self) -> None:
+        """An echo of what was not the last heartbeat measures nothing."""
+        self.start()
+        self.welcomed().send({"type": "echo", "time": NOW - 1, "at": NOW - 2})
+        self.clock.advance(5)
+        self.assertEqual(self.peer.received(), [{"type": "heartbeat", "time": NOW + 5}])
+
+    def test_clock_is_measured_again(self) -> None:
+        """Where acknowledgements stand in for heartbeats one is sent every half minute or so, for the clock."""
+        self.start()
+        self.welcomed().send({"type": "echo", "time": NOW, "at": NOW})
+        self.peer.received(1)
+        beats = []
+        for seq in range(1, 101):
+            self.add({"cpu": 1.0})
+            self.peer.send(ack(seq))
+            self.clock.advance(1)
+            for message in self.peer.received():
+                if message["type"] == "heartbeat":
+                    beats.append(message["time"] - NOW)
+                    self.peer.send({"type": "echo", "time": message["time"], "at": message["time"]})
+        self.assertEqual(beats, [34, 68])
+
+    def test_resend(self) -> None:
+        """What the collector had no room for is sent again under the same seqs, and nothing else."""
+        self.start()
+        peer = self.welcomed()
+        self.add({"cpu": 1.0}, {"cpu": 2.0}, {"cpu": 3.0})
+        peer.received()
+        peer.send(ack(1), {"type": "resend", "seq": 2})
+        self.assertEqual(peer.received(), [samples(2, [2.0]), samples(3, [3.0])])
+        peer.send(ack(3))
+        self.assertEqual(self.outbox.waiting, 0)
+
+    def test_reconnect(self) -> None:
+        """A collector that asks for it is left within the time that it names, and the agent comes back."""
+        self.start()
+        peer = self.welcomed()
+        with logged() as log:
+            peer.send({"type": "reconnect", "reason": "it stops", "within": 2.0})
+            peer.send({"type": "reconnect", "reason": "it stops", "within": 2.0})
+            self.assertFalse(peer.closed)
+            self.clock.advance(2)
+            self.assertTrue(peer.aborted)
+            self.reconnected()
+        self.assertEqual(log.warnings, ["leaving the collector: it asks for that: it stops"])
+
+    def test_reconnect_overtaken(self) -> None:
+        """A connection that ends before the agent has left by itself leaves no timer behind."""
+        self.start()
+        peer = self.welcomed()
+        peer.send({"type": "reconnect", "reason": "it stops", "within": 2.0})
+        peer.drop()
 
     def test_goodbye(self) -> None:
         """Stopping says goodbye, lets it be sent, and waits for the end of the connection."""
@@ -352,3 +435,91 @@ class AgentLinkTests(SynchronousTestCase):
         self.stop()
         self.add({"cpu": 1.0})
         self.assertEqual(self.peer.received(), [{"type": "goodbye"}])
+
+
+class SeveralServersTests(LinkCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.other = MemoryEndpoint(self.clock)
+
+    def start_both(self) -> None:
+        self.link = self.make_link(("one:9000", self.endpoint), ("two:9000", self.other))
+        self.start()
+
+    def wait_for(self, endpoint: MemoryEndpoint, peers: int) -> None:
+        for _ in range(200):
+            if len(endpoint.peers) == peers:
+                return
+            self.clock.advance(0.1)
+        raise AssertionError("no attempt within 20 s")
+
+    def stop(self) -> None:
+        super().stop()
+        self.assertEqual([peer for peer in self.other.peers if not peer.ended], [])
+
+    def test_first(self) -> None:
+        """The first that is named is the first that is tried, and the only one as long as it serves."""
+        self.start_both()
+        peer = self.welcomed()
+        for _ in range(20):
+            self.clock.advance(5)
+            for beat in peer.received():
+                peer.send({"type": "echo", "time": beat["time"], "at": NOW})
+        self.assertEqual((self.endpoint.attempts, self.other.attempts), (1, 0))
+
+    def test_unreachable_first(self) -> None:
+        """One that cannot be reached is left for the next within a moment, with what waits for it."""
+        self.endpoint.problem = OSError("connection refused")
+        self.add({"cpu": 1.0})
+        with logged() as log:
+            self.start_both()
+            self.clock.advance(0.1)
+            (peer,) = self.other.peers
+            peer.received()
+            peer.send(WELCOME)
+        self.assertEqual([message["type"] for message in peer.received()], ["heartbeat", "metrics", "samples"])
+        self.assertEqual(log.warnings, ["no connection to one:9000: connection refused"])
+        self.assertEqual(log.infos[-1], "connected to two:9000")
+
+    def test_sticks(self) -> None:
+        """The one that works is kept: after a lost connection it is the first to be tried."""
+        self.endpoint.problem = OSError("connection refused")
+        self.start_both()
+        self.wait_for(self.other, 1)
+        self.other.peers[0].send(WELCOME)
+        self.endpoint.problem = None
+        self.clock.advance(10)
+        self.other.peers[0].drop()
+        self.wait_for(self.other, 2)
+        self.assertEqual(self.endpoint.peers, [])
+
+    def test_not_welcome(self) -> None:
+        """One that refuses the agent, or does not answer it, is left for the next."""
+        self.start_both()
+        self.peer.send({"type": "error", "reason": "wrong token"})
+        self.wait_for(self.other, 1)
+        self.clock.advance(WELCOME_TIMEOUT)
+        self.assertTrue(self.other.peers[0].aborted)
+        self.wait_for(self.endpoint, 2)
+
+    def test_left(self) -> None:
+        """One that gives no sign any more, or asks the agent to go, is left for the next."""
+        self.start_both()
+        self.welcomed()
+        self.clock.pump([5.0] * 4)
+        self.wait_for(self.other, 1)
+        self.other.peers[0].send(WELCOME, {"type": "reconnect", "reason": "it stops"})
+        self.wait_for(self.endpoint, 2)
+
+    def test_all_away(self) -> None:
+        """All are tried in turn, ever more rarely; the log has what is wrong with each once."""
+        self.endpoint.problem, self.other.problem = OSError("connection refused"), OSError("no route to host")
+        with logged() as log:
+            self.start_both()
+            self.clock.pump([0.1] * 300)
+        self.assertEqual(
+            log.warnings,
+            ["no connection to one:9000: connection refused", "no connection to two:9000: no route to host"],
+        )
+        self.assertLess(self.endpoint.attempts + self.other.attempts, 20)
+        self.assertLessEqual(abs(self.endpoint.attempts - self.other.attempts), 1)

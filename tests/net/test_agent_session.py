@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from perfmon.core.messages import MAX_LINE, MAX_SCHEMA
+from perfmon.core.messages import MAX_LINE, MAX_SCHEMA, Gap
 from perfmon.core.reject import BAD_LINE, FUTURE, SCHEMA, TOO_OLD
 from perfmon.core.tiers import RAW
 from perfmon.net import agent_session
@@ -280,15 +280,53 @@ class PauseTests(PortCase):
         self.assertFalse(peer.closed)
 
     def test_again(self) -> None:
-        """When the intake goes on, an agent whose samples were left out must reconnect, to send them again."""
+        """When the intake goes on, an agent whose samples were left out is asked to send them again."""
         peer, other = self.agent(), self.agent(host="web2")
+        peer.send(CPU)
+        self.intake.pause()
+        peer.send(samples(4, [1, 2]), samples(5, [3, 4]))
+        self.intake.resume()
+        self.assertEqual((peer.received(), other.received()), ([{"type": "resend", "seq": 4}], []))
+        peer.send(samples(4, [1, 2]), samples(5, [3, 4]))
+        self.assertEqual([value for *_, value in self.intake.samples()], [1, 2, 3, 4])
+        self.intake.store()
+        self.assertEqual(peer.received(), [ack(4), ack(5)])
+
+    def test_none_before_its_turn(self) -> None:
+        """What comes before the round that was left out is not taken: its ack would cover that round too."""
+        peer = self.agent()
         peer.send(CPU)
         self.intake.pause()
         peer.send(samples(1, [1, 2]))
         self.intake.resume()
-        self.assertEqual((peer.aborted, other.closed), (True, False))
-        peer.send(samples(2, [1, 2]))
-        self.assertEqual(self.intake.rows, [])
+        peer.send(samples(2, [3, 4]), samples(1, [1, 2]), samples(2, [3, 4]))
+        self.assertEqual([value for *_, value in self.intake.samples()], [1, 2, 3, 4])
+
+    def test_paused_once_more(self) -> None:
+        """A pause before the rounds have come again leaves them out again, and asks for them again."""
+        peer = self.agent()
+        peer.send(CPU)
+        for _ in range(2):
+            self.intake.pause()
+            peer.send(samples(1, [1, 2]), samples(2, [3, 4]))
+            self.intake.resume()
+            self.assertEqual(peer.received(), [{"type": "resend", "seq": 1}])
+        # the agent has sent them for each time that it was asked; what was stored is not acknowledged twice
+        peer.send(*[samples(1, [1, 2]), samples(2, [3, 4])] * 2)
+        self.intake.store()
+        self.assertEqual(peer.received(), [ack(1), ack(2)])
+
+    def test_never_again(self) -> None:
+        """An agent that does not send again what it was asked for is cut off, for nothing else of it is taken."""
+        peer = self.agent()
+        peer.send(CPU)
+        self.intake.pause()
+        peer.send(samples(1, [1, 2]))
+        self.intake.resume()
+        self.clock.advance(14)
+        self.assertFalse(peer.closed)
+        self.clock.advance(1)
+        self.assertTrue(peer.aborted)
 
     def test_nothing_left_out(self) -> None:
         """An agent that sent no samples meanwhile goes on as before."""
@@ -306,4 +344,68 @@ class PauseTests(PortCase):
         peer.send(CPU, samples(1, [1, 2]))
         self.assertEqual(self.intake.rows, [])
         self.intake.resume()
-        self.assertTrue(peer.aborted)
+        self.assertEqual(peer.received(), [{"type": "resend", "seq": 1}])
+
+    def test_gone_while_asked(self) -> None:
+        """An agent that leaves before it has sent again leaves nothing behind."""
+        self.intake.pause()
+        peer = self.agent()
+        peer.send(CPU, samples(1, [1, 2]))
+        self.intake.resume()
+        peer.drop()
+
+
+class ClockTests(PortCase):
+    def beat(self, peer: Peer, **fields: Any) -> None:
+        peer.send({"type": "heartbeat", "time": 1, **fields})
+        self.assertEqual([message["type"] for message in peer.received()], ["echo"])
+
+    def test_told(self) -> None:
+        """What an agent has found out of its clock goes to its record."""
+        peer = self.agent()
+        self.presence.described.clear()
+        self.beat(peer)
+        self.assertEqual(self.presence.described, {})
+        self.beat(peer, offset=-1.5, round_trip=0.25)
+        self.assertEqual(self.presence.described, {"web1": {"offset": "-1.5", "round_trip": "0.25"}})
+
+    def test_told_when_it_changes(self) -> None:
+        """A change within what the measurement can tell, or of a few milliseconds, is not written down anew."""
+        peer = self.agent()
+        for offset, round_trip, written in (
+            (1.0, 0.001, True),
+            (1.004, 0.001, False),
+            (1.2, 0.5, False),
+            (1.3, 0.5, True),
+            (1.294, 0.001, True),
+        ):
+            self.presence.described.clear()
+            self.beat(peer, offset=offset, round_trip=round_trip)
+            self.assertEqual(bool(self.presence.described), written, (offset, round_trip))
+
+    def test_nonsense(self) -> None:
+        """Numbers beyond all clocks are not kept."""
+        peer = self.agent()
+        self.presence.described.clear()
+        self.beat(peer, offset=1e308, round_trip=1e308)
+        self.assertEqual(self.presence.described, {})
+
+
+class GapTests(PortCase):
+    def test_noted(self) -> None:
+        """A gap is confirmed once it is kept, and not before."""
+        peer = self.agent()
+        peer.send({"type": "gap", "id": 7, "rounds": 3, "start": 1.0, "stop": 2.0, "reason": "no room"})
+        ((host, gap, noted),) = self.gaps.waiting
+        self.assertEqual((host, gap), ("web1", Gap(7, 3, 1.0, 2.0, "no room")))
+        self.assertEqual(peer.received(), [])
+        noted()
+        self.assertEqual(peer.received(), [{"type": "noted", "id": 7}])
+
+    def test_gone(self) -> None:
+        """An agent that has gone meanwhile is told nothing; it will tell of the gap again."""
+        peer = self.agent()
+        peer.send({"type": "gap", "id": 7, "rounds": 3, "start": 1.0, "stop": 2.0, "reason": "no room"})
+        peer.drop()
+        self.gaps.waiting[0][2]()
+        self.assertEqual(peer.received(), [])

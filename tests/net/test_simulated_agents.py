@@ -9,12 +9,11 @@ from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from perfmon.core.messages import Hello
-from perfmon.core.outbox import MAX_ROUNDS
 from perfmon.core.rota import Turn
 from perfmon.core.tally import Tally
 from perfmon.net import simulated_agents
 from perfmon.net.agent_link import WELCOME_TIMEOUT, own_timer
-from perfmon.net.simulated_agents import SimulatedAgents
+from perfmon.net.simulated_agents import MAX_ROUNDS, MAX_UNDER_WAY, SimulatedAgents
 from tests.net.recording import MemoryEndpoint, Peer, quiet
 
 NOW = 1_800_000_000.0
@@ -36,8 +35,7 @@ class AgentsCase(SynchronousTestCase):
 
     def start(self, agents: int = 2) -> None:
         self.agents = SimulatedAgents(
-            self.endpoint,
-            "monitor:9000",
+            [("monitor:9000", self.endpoint)],
             [Hello(1, f"sim{number}") for number in range(agents)],
             ["cpu", "load"],
             self.tally,
@@ -66,6 +64,7 @@ class AgentsCase(SynchronousTestCase):
             (hello,) = peer.received()
             self.assertEqual(hello["type"], "hello")
             peer.send(WELCOME)
+            self.assertEqual([message["type"] for message in peer.received(1)], ["heartbeat"])
         return peers
 
     def sample(self, *numbers: int) -> None:
@@ -86,6 +85,7 @@ class SimulatedAgentsTests(AgentsCase):
         self.assertEqual(hosts, ["sim0", "sim1"])
         for peer in self.endpoint.peers:
             peer.send(WELCOME)
+            peer.received()
         self.sample(1, 0)
         self.sample(1)
         sample = {"type": "samples", "id": 1, "time": int(NOW)}
@@ -177,7 +177,23 @@ class SimulatedAgentsTests(AgentsCase):
             self.sample(0)
         self.assertEqual((self.tally.sampled, self.tally.left_out), (MAX_ROUNDS, 3))
         (peer,) = self.welcomed()
-        self.assertEqual(self.seqs(peer), list(range(1, MAX_ROUNDS + 1)))
+        for first in range(1, MAX_ROUNDS, MAX_UNDER_WAY):
+            self.assertEqual(self.seqs(peer), list(range(first, first + MAX_UNDER_WAY)))
+            peer.send(ack(first + MAX_UNDER_WAY - 1))
+        self.assertTrue(self.agents.settled)
+
+    def test_sent_again(self) -> None:
+        """What the collector had no room for is sent again when it asks for that, and counted as repeated."""
+        self.start(1)
+        (peer,) = self.welcomed()
+        for _ in range(3):
+            self.sample(0)
+        peer.received()
+        peer.send(ack(1), {"type": "resend", "seq": 2})
+        self.assertEqual(self.seqs(peer), [2, 3])
+        peer.send(ack(3))
+        self.assertEqual((self.tally.sent, self.tally.repeated, self.tally.wrong_acks), (3, 2, 0))
+        self.assertTrue(self.agents.settled)
 
     def test_signs_of_life(self) -> None:
         """Heartbeats come as often as the collector has asked for; one that is silent is left."""

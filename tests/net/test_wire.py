@@ -25,15 +25,16 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from perfmon.core.messages import Hello
-from perfmon.core.outbox import Outbox
 from perfmon.core.tiers import RAW
 from perfmon.net import collector
 from perfmon.net.agent_link import AgentLink
 from perfmon.net.collector import CollectorFactory, PortSettings
 from perfmon.net.seams import Surroundings
+from perfmon.net.servers import Servers
 from tests.logs import logged
 from tests.net.case import NOW
-from tests.net.recording import RecordingIntake, RecordingPresence, RecordingRefusals
+from tests.net.recording import RecordingGaps, RecordingIntake, RecordingPresence, RecordingRefusals
+from tests.services.spools import make_outbox
 from tests.waiting import until
 
 HELLO = b'{"type":"hello","protocol":1,"host":"web1"}\n'
@@ -83,7 +84,9 @@ class WireTests(TestCase):
         self.refusals = RecordingRefusals()
         self.factory = CollectorFactory(
             PortSettings(),
-            Surroundings(self.intake, self.presence, self.refusals, reactor, lambda: NOW, RAW.retention),
+            Surroundings(
+                self.intake, self.presence, self.refusals, RecordingGaps(), reactor, lambda: NOW, RAW.retention
+            ),
         )
         self.reactor = reactor
 
@@ -147,7 +150,8 @@ class WireTests(TestCase):
         self.patch(self.factory, "settings", PortSettings(max_connections=0))
         address = await self.listen("tcp:0:interface=127.0.0.1")
         endpoint = clientFromString(self.reactor, f"tcp:127.0.0.1:{address.port}")
-        link = AgentLink(endpoint, "there", Hello(1, "web1", instance="one"), Outbox(), self.reactor, lambda: NOW)
+        hello, outbox = Hello(1, "web1", instance="one"), make_outbox(self, self.reactor)
+        link = AgentLink(Servers([("there", endpoint)]), hello, outbox, self.reactor, lambda: NOW)
         with logged() as log:
             link.startService()
             await until(lambda: len(self.refusals.noted) >= 3, "three attempts")
@@ -179,20 +183,21 @@ class WireTests(TestCase):
             self.presence.left.clear()
 
     async def converse(self, description: str) -> None:
-        outbox = Outbox()
+        outbox = make_outbox(self, self.reactor)
         outbox.add(NOW, {"cpu": 0.5, "load": 3.0})
         endpoint = clientFromString(self.reactor, description)
-        link = AgentLink(endpoint, "there", Hello(1, "web1", instance="one"), outbox, self.reactor, lambda: NOW)
+        hello = Hello(1, "web1", instance="one")
+        link = AgentLink(Servers([("there", endpoint)]), hello, outbox, self.reactor, lambda: NOW)
+        outbox.listen(link.send)
         link.startService()
         await until(lambda: self.intake.rows, "the samples")
         outbox.add(NOW + 1, {"cpu": 0.25})
-        link.send()
         await until(lambda: len(self.intake.rows) == 2, "more samples")
         self.assertEqual(
             self.intake.samples(),
             [("web1", "cpu", NOW, 0.5), ("web1", "load", NOW, 3.0), ("web1", "cpu", NOW + 1, 0.25)],
         )
         self.intake.store()
-        await until(lambda: not len(outbox), "the acknowledgement")
+        await until(lambda: not outbox.waiting, "the acknowledgement")
         await link.stopService()
         await until(lambda: self.presence.left == [("web1", "stopped")], "the goodbye")

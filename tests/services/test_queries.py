@@ -185,6 +185,8 @@ class HostsTests(QueriesCase):
                     "agent": "1.2",
                     "boot": "b",
                     "interval": "10.0",
+                    "offset": "-0.5",
+                    "round_trip": "0.001",
                 }
             }
         )
@@ -200,6 +202,7 @@ class HostsTests(QueriesCase):
                     "reason": "",
                     "last_seen": START + 10,
                     "kind": "agent",
+                    "clock": {"offset": -0.5, "round_trip": 0.001},
                     "labels": {"rack": "7"},
                     "platform": {"system": "Linux"},
                     "agent": "1.2",

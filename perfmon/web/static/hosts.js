@@ -138,7 +138,7 @@ class Row {
     put(this.transmit, this.rates ? `↑ ${short(this.rates.transmit)}B/s` : "");
     put(this.cells.since, moment(host.since, now));
     this.cells.since.title = full(host.since);
-    this.cells.seen.title = full(host.last_seen);
+    this.cells.seen.title = [full(host.last_seen), ...clockOf(host)].join("\n");
     this.tick(now);
   }
 
@@ -193,6 +193,16 @@ function kindOf(host) {
   if (host.kind === "sender") return "Graphite or HTTP";
   const { system, cpus, memory } = host.platform;
   return [system, cpus && `${cpus} CPU`, memory && `${short(Number(memory))}B`].filter(Boolean).join(" · ");
+}
+
+/** What is known of the host's clock, as lines. */
+function clockOf(host) {
+  if (!host.clock) {
+    return [];
+  }
+  const { offset, round_trip: roundTrip } = host.clock;
+  const ahead = `${Math.abs(offset).toPrecision(3)} s ${offset < 0 ? "behind" : "ahead"}`;
+  return [`clock ${ahead}, to ± ${(roundTrip / 2).toPrecision(1)} s`];
 }
 
 /** The table with its headings and its filter. */
