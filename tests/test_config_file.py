@@ -42,11 +42,14 @@ class FileTests(OptionsCase):
                 "graphite-from": "10.0.0.0/8",
             },
             agent_tap.Options: {
-                "server": "other:9000",
+                "server": ["other:9000", "third:9000"],
                 "name": "web1",
                 "interval": "1m",
                 "token-file": token,
                 "label": ["rack=7", "row=2"],
+                "spool": "/var/spool",
+                "spool-size": "1GiB",
+                "spool-age": "1h",
             },
             simulator_tap.Options: {
                 "server": "other:9000",
