@@ -122,14 +122,14 @@ def make_agent(config: AgentConfig, reactor: Any) -> IService:
     spool = Spool(config.spool, config.spool_size, config.spool_age, tell, time.time)
     outbox = Outbox(spool, disk.run, reactor)
     hello = this_host(config.name, config.interval, config.labels, config.token)
-    link = AgentLink(servers, hello, outbox, reactor, time.time)
-    outbox.listen(link.send)
     sampler = Sampler(all_probes())
 
     def take(moment: float, values: Mapping[str, float]) -> None:
         outbox.add(moment, {**values, **outbox.figures()})
 
     sampling = Sampling(config.interval, lambda: deferToThread(sampler.sample), take, reactor, time.time)
+    link = AgentLink(servers, hello, outbox, sampling, reactor, time.time)
+    outbox.listen(link.send)
     for service in (disk, outbox, link, sampling):
         service.setServiceParent(agent)
     return agent

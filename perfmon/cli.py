@@ -152,6 +152,34 @@ async def _delete(client: Client, options: argparse.Namespace) -> Shown:
     )
 
 
+async def _control(client: Client, options: argparse.Namespace) -> Shown:
+    """Orders the same of several hosts; one that cannot be told keeps none of the others from it."""
+    body = {"interval": options.interval} if options.order == "interval" else {}
+    answers, problems = [], []
+    for host in options.hosts:
+        try:
+            answers.append(await client.post(f"/api/v1/hosts/{quote(host, safe='')}/{options.order}", body))
+        except ClientError as problem:
+            problems.append(str(problem))
+
+    def show(console: Console) -> None:
+        for answer in answers:
+            console.print(Text(ordered(answer)))
+
+    if problems:
+        show(Console())
+        raise ClientError("; ".join(problems))
+    return answers, show
+
+
+def ordered(answer: dict[str, Any]) -> str:
+    """What was ordered of a host, as a sentence."""
+    interval = answer["interval"]
+    how = f"samples{f' every {interval:g} s' if interval else ''}" if not answer["stopped"] else "no samples"
+    when = "" if answer["state"] in ("up", "late") else f" once it is back: it is {answer['state']}"
+    return f"{answer['host']}: {how}{when}"
+
+
 def zoned(time: str) -> str:
     """`time` as the API reads it: one without a zone is meant here as times are shown here, in the local zone."""
     if "-" not in time[1:]:
@@ -234,6 +262,16 @@ def parser() -> argparse.ArgumentParser:
     delete = commands.add_parser("delete", parents=[common], help="remove a host that is gone, with all its samples")
     delete.add_argument("host", help="its name")
     delete.set_defaults(run=_delete)
+
+    for order, what in (("stop", "end the sampling of"), ("start", "begin again with the sampling of")):
+        command = commands.add_parser(order, parents=[common], help=f"{what} hosts; their signs of life go on")
+        command.add_argument("hosts", nargs="+", metavar="host", help="its name (several)")
+        command.set_defaults(run=_control, order=order)
+
+    interval = commands.add_parser("interval", parents=[common], help="set how often hosts sample")
+    interval.add_argument("interval", help="such as 5s")
+    interval.add_argument("hosts", nargs="+", metavar="host", help="its name (several)")
+    interval.set_defaults(run=_control, order="interval")
 
     events = commands.add_parser("events", parents=[common], help="who came and who went")
     events.add_argument("--since", default="-1d", help="-1h, a time, or an event's id (default -1d)")

@@ -31,6 +31,10 @@ class Client:
         """The JSON of the answer."""
         return await self._ask("GET", path, parameters)
 
+    async def post(self, path: str, body: dict[str, Any]) -> Any:
+        """The JSON of the answer."""
+        return await self._ask("POST", path, {}, orjson.dumps(body))
+
     async def delete(self, path: str) -> Any:
         """The JSON of the answer."""
         return await self._ask("DELETE", path, {})
@@ -50,18 +54,25 @@ class Client:
         except ResponseFailed:
             raise ClientError("the collector broke off in the middle: what was written is not all") from None
 
-    async def _ask(self, method: str, path: str, parameters: dict[str, str]) -> Any:
+    async def _ask(self, method: str, path: str, parameters: dict[str, str], body: bytes | None = None) -> Any:
         import treq
 
-        response = await self._begin(method, path, parameters)
+        response = await self._begin(method, path, parameters, body)
         return self._read(response.code, await self._reached(treq.content(response)))
 
-    async def _begin(self, method: str, path: str, parameters: dict[str, str]) -> Any:
+    async def _begin(self, method: str, path: str, parameters: dict[str, str], body: bytes | None = None) -> Any:
         import treq
 
+        headers = self._headers if body is None else self._headers | {"Content-Type": "application/json"}
         try:
             asked = treq.request(
-                method, f"{self._url}{path}", params=parameters, headers=self._headers, timeout=TIMEOUT, unbuffered=True
+                method,
+                f"{self._url}{path}",
+                params=parameters,
+                headers=headers,
+                data=body,
+                timeout=TIMEOUT,
+                unbuffered=True,
             )
         except (ValueError, TypeError) as problem:
             raise self._no_address(problem) from None

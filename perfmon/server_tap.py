@@ -215,6 +215,7 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
     from perfmon.probes.sampler import Sampler, all_probes
     from perfmon.services.backend import CollectorBackend
     from perfmon.services.commits import Commits
+    from perfmon.services.control import Control
     from perfmon.services.descriptors import Descriptors
     from perfmon.services.exports import Exports
     from perfmon.services.gaps import Gaps
@@ -284,8 +285,9 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
         allowed,
     )
     gaps = Gaps(store, reactor, time.time)
+    control = Control(store, presence, reactor)
     factory = CollectorFactory(
-        settings, Surroundings(ingest, presence, refusals, gaps, reactor, time.time, kept=config.tiers[0].retention)
+        settings, Surroundings(ingest, presence, refusals, gaps, control, reactor, time.time, config.tiers[0].retention)
     )
     presence.listen(factory.hostChanged)
     lag = LoopLag(reactor, time.monotonic)
@@ -305,9 +307,11 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
     history = History(store.windows)
     queries = Queries(store, history, ingest, reactor, time.time)
     reports, exports = Reports(queries, history, time.time), Exports(history, reactor, time.time)
-    backend = CollectorBackend(store, queries, reports, exports, status, ingest, presence, refusals, reactor, time.time)
+    backend = CollectorBackend(
+        store, queries, reports, exports, status, ingest, presence, control, refusals, reactor, time.time
+    )
     descriptors = Descriptors(reactor)
-    for service in (Garbage(reactor), sealing, ingest, presence, gaps, lag, status, descriptors):
+    for service in (Garbage(reactor), sealing, ingest, presence, gaps, control, lag, status, descriptors):
         service.setServiceParent(collector)
 
     if config.stats_interval:
@@ -315,13 +319,16 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
         statistics.setServiceParent(collector)
     if config.own_host:
         hello: Hello = this_host(config.own_host, config.interval)
-        OwnHost(hello, heartbeat, presence, reactor).setServiceParent(collector)
         sampler = Sampler(all_probes())
         metrics = OwnMetrics(store, ingest, commits, sealing, refusals, factory, lag, reactor)
         # Rounds of their own: a probe that hangs does not keep the collector from telling of itself.
-        for sample in (lambda: deferToThread(sampler.sample), metrics.sample):
-            rounds = Rounds(config.own_host, ingest)
-            Sampling(config.interval, sample, rounds.take, reactor, time.time).setServiceParent(collector)
+        sampling = [
+            Sampling(config.interval, sample, Rounds(config.own_host, ingest).take, reactor, time.time)
+            for sample in (lambda: deferToThread(sampler.sample), metrics.sample)
+        ]
+        OwnHost(hello, heartbeat, presence, control, sampling, reactor).setServiceParent(collector)
+        for each in sampling:
+            each.setServiceParent(collector)
 
     site = make_site(backend, config.token, time.time)
     for what, url, descriptions, served in (

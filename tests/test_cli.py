@@ -46,7 +46,7 @@ class ReadTests(SynchronousTestCase):
 
     def test_commands(self) -> None:
         """Every command knows where the collector is by default."""
-        for words in (["status"], ["hosts"], ["query", "x"], ["events"], ["export", "web1"], ["delete", "web1"]):
+        for words in (["status"], ["hosts"], ["query", "x"], ["events"], ["export", "web1"], ["stop", "web1"]):
             self.assertEqual(parser().parse_args(words).url, os.environ.get("PERFMON_URL", "http://127.0.0.1:9001"))
 
     def test_export(self) -> None:
@@ -74,6 +74,8 @@ class ReadTests(SynchronousTestCase):
             ["delete"],
             ["delete", "web1", "web2"],
             ["delete", "web1", "--from=-1h"],
+            ["stop"],
+            ["interval", "5s"],
         ):
             with self.assertRaises(SystemExit) as caught:
                 parser().parse_args(words)
@@ -186,6 +188,34 @@ class RunTests(AnsweringCase):
         self.assertEqual(self.asked(), ("DELETE /api/v1/hosts/w%3A1%40x%2By", {}))
         code, out, _ = await self.run_it("delete", "w:1@x+y", "--json")
         self.assertEqual((code, orjson.loads(out)), (0, {"removed": "w:1@x+y", "keys": 1061}))
+
+    async def test_control(self) -> None:
+        """What was ordered is told for each host; the request is one of JSON."""
+        for words, reply, sentence, path, body in (
+            ("stop", {"state": "up", "stopped": True, "interval": 2.5}, "no samples", "stop", {}),
+            ("start", {"state": "late", "stopped": False, "interval": None}, "samples", "start", {}),
+            (
+                "interval 5s",
+                {"state": "left", "stopped": False, "interval": 5.0},
+                "samples every 5 s once it is back: it is left",
+                "interval",
+                {"interval": "5s"},
+            ),
+        ):
+            self.answers(answer(orjson.dumps({"host": "w:1@x", **reply})))
+            self.assertEqual(await self.run_it(*words.split(), "w:1@x"), (0, f"w:1@x: {sentence}\n", ""))
+            line, headers = self.server.request()
+            self.assertEqual(line, f"POST /api/v1/hosts/w%3A1%40x/{path} HTTP/1.1")
+            self.assertEqual(headers["content-type"], "application/json")
+            self.assertEqual(orjson.loads(self.server.body), body)
+
+    async def test_control_of_several(self) -> None:
+        """A host that cannot be told keeps none of the others from it, and the end is 1."""
+        body = b'{"error": "no host"}'
+        refusal = answer(body, b"404 Not Found").replace(b"404 Not Found", b"404 Not Found\r\nConnection: close")
+        self.answers(refusal)
+        code, out, error = await self.run_it("stop", "web1", "web2")
+        self.assertEqual((code, out, error), (1, "", "perfmon: no host; no host\n"))
 
     async def test_not_written(self) -> None:
         """A file that cannot be written ends it with 1 and says why."""

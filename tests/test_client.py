@@ -30,7 +30,7 @@ class _Answering(Protocol):
     def dataReceived(self, data: bytes) -> None:
         assert isinstance(self.factory, AnsweringFactory)
         self.factory.heard += data
-        if data.endswith(b"\r\n\r\n"):
+        if self.factory.whole:
             assert self.transport is not None
             self.transport.write(self.factory.answer)
             self.factory.then(self.transport)
@@ -47,9 +47,21 @@ class AnsweringFactory(ServerFactory):
         self.answer = b""
         self.then: Callable[[Any], object] = lambda transport: None
 
+    @property
+    def body(self) -> bytes:
+        """Of the request."""
+        return self.heard.partition(b"\r\n\r\n")[2]
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of the request has come."""
+        if b"\r\n\r\n" not in self.heard:
+            return False
+        return len(self.body) >= int(self.request()[1].get("content-length", "0"))
+
     def request(self) -> tuple[str, dict[str, str]]:
         """The first line of the request, and its headers by their names in lower case."""
-        first, *lines = self.heard.decode().split("\r\n")[:-2]
+        first, *lines = self.heard.partition(b"\r\n\r\n")[0].decode().split("\r\n")
         return first, {name.lower(): value for name, value in (line.split(": ") for line in lines)}
 
 
@@ -77,6 +89,7 @@ class AnsweringCase(TestCase):
         self.written: list[bytes] = []
 
     def answers(self, answer: bytes, then: Callable[[Any], object] = lose) -> None:
+        self.server.heard = b""
         self.server.answer, self.server.then = answer, then
 
     def client(self, token: str = "") -> Client:

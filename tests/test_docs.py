@@ -309,7 +309,7 @@ class KeyTests(SynchronousTestCase):
     def test_keys(self) -> None:
         """Every key has its heading, and no other has."""
         window = WindowName("HOST", "TIER", cast(Any, "WINDOW"))
-        expected = {keys.HOSTS, keys.PRESENT, keys.EVENTS, keys.meta("HOST"), keys.open_windows("TIER")}
+        expected = {keys.HOSTS, keys.PRESENT, keys.EVENTS, keys.CONTROL, keys.meta("HOST"), keys.open_windows("TIER")}
         expected |= {keys.window(window), keys.head(window), keys.sealing(window)}
         own = [
             name

@@ -173,6 +173,7 @@ class CollectorTests(TestCase):
                 "Ingest",
                 "PresenceService",
                 "Gaps",
+                "Control",
                 "LoopLag",
                 "Status",
                 "Descriptors",

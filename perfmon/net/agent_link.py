@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 from typing import Protocol as Seam
 
+import msgspec
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -14,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from perfmon.core.clock import ClockFilter
+from perfmon.core.control import MAX_INTERVAL, MIN_INTERVAL
 from perfmon.core.messages import (
     Ack,
     Echo,
@@ -22,12 +24,16 @@ from perfmon.core.messages import (
     Goodbye,
     Heartbeat,
     Hello,
+    Interval,
     LineBuffer,
     Noted,
     ProtocolError,
     Reconnect,
     Refused,
     Resend,
+    Sampling,
+    Start,
+    Stop,
     Welcome,
     encode,
     from_collector,
@@ -72,6 +78,16 @@ class Outbox(Seam):
         """The collector keeps the gap of this id."""
 
 
+class Controls(Seam):
+    """What samples, and obeys the collector."""
+
+    stopped: bool
+    interval: float  # s
+
+    def order_stopped(self, stopped: bool) -> None: ...
+    def order_interval(self, interval: float) -> None: ...
+
+
 class Beats(Seam):
     """Calls something again and again: a LoopingCall, or what does so for many."""
 
@@ -101,6 +117,7 @@ class LinkProtocol(Protocol):
         self,
         hello: Hello,
         outbox: Outbox,
+        controls: Controls,
         clock: IReactorTime,
         wall: Callable[[], float],
         beats: Callable[[Callable[[], None], IReactorTime], Beats] = own_timer,
@@ -108,6 +125,7 @@ class LinkProtocol(Protocol):
         """`beats` makes what calls for a sign of life every so often."""
         self._hello = hello
         self._outbox = outbox
+        self._controls = controls
         self._clock = clock
         self._wall = wall
         self._lines = LineBuffer()
@@ -129,7 +147,8 @@ class LinkProtocol(Protocol):
         self._heard = self._clock.seconds()
         for option in ("setTcpKeepAlive", "setTcpNoDelay"):  # not on a unix socket
             getattr(self.transport, option, lambda on: None)(True)
-        self.transport.write(encode(self._hello))
+        stopped, interval = self._controls.stopped, self._controls.interval
+        self.transport.write(encode(msgspec.structs.replace(self._hello, stopped=stopped, interval=interval)))
         self._beats.start(WELCOME_TIMEOUT, now=False)
 
     def dataReceived(self, data: bytes) -> None:
@@ -180,6 +199,14 @@ class LinkProtocol(Protocol):
             self._write(self._outbox.resend(message.seq))
         elif isinstance(message, Noted):
             self._outbox.noted(message.id)
+        elif isinstance(message, Stop | Start):
+            self._controls.order_stopped(isinstance(message, Stop))
+            self._answer_order()
+        elif isinstance(message, Interval):
+            if not MIN_INTERVAL <= message.interval <= MAX_INTERVAL:
+                raise ProtocolError(f"an interval of {message.interval} s")
+            self._controls.order_interval(message.interval)
+            self._answer_order()
         elif isinstance(message, Reconnect):
             self._leave_within(message.within, message.reason)
         elif isinstance(message, Error):
@@ -197,6 +224,15 @@ class LinkProtocol(Protocol):
         self.ready.callback(None)
         self._send_heartbeat()
         self.send()
+
+    def _answer_order(self) -> None:
+        """Says how it samples now."""
+        now = Sampling(self._controls.stopped, self._controls.interval)
+        self._log.info(
+            "as the collector asks for it: {order}",
+            order="no samples any more" if now.stopped else f"samples every {now.interval:g} s",
+        )
+        self.transport.write(encode(now))
 
     def send(self) -> None:
         """Sends what is due."""
@@ -255,6 +291,7 @@ class AgentLink(Service):
         servers: Servers,
         hello: Hello,
         outbox: Outbox,
+        controls: Controls,
         clock: IReactorTime,
         wall: Callable[[], float],
     ) -> None:
@@ -262,6 +299,7 @@ class AgentLink(Service):
         self._servers = servers
         self._hello = hello
         self._outbox = outbox
+        self._controls = controls
         self._clock = clock
         self._wall = wall
         self._current: LinkProtocol | None = None
@@ -270,7 +308,7 @@ class AgentLink(Service):
 
     def _protocol(self) -> LinkProtocol:
         """What the next connection speaks."""
-        return LinkProtocol(self._hello, self._outbox, self._clock, self._wall)
+        return LinkProtocol(self._hello, self._outbox, self._controls, self._clock, self._wall)
 
     def startService(self) -> None:
         super().startService()

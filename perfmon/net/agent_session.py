@@ -25,6 +25,7 @@ from perfmon.core.messages import (
     Goodbye,
     Heartbeat,
     Hello,
+    Interval,
     LineBuffer,
     Metrics,
     Noted,
@@ -32,6 +33,9 @@ from perfmon.core.messages import (
     Refused,
     Resend,
     Samples,
+    Sampling,
+    Start,
+    Stop,
     Welcome,
     encode,
     from_agent,
@@ -102,6 +106,7 @@ class AgentSession:
         self._clock = around.clock
         self._wall = around.wall
         self._gaps = around.gaps
+        self._control = around.control
         self._kept = around.kept
         self._lines = LineBuffer(MAX_HELLO)
         self._hello: Hello | None = None
@@ -146,8 +151,10 @@ class AgentSession:
             self._hello_due.cancel()
         self._wait_no_more()
         self._intake.detach(self)
-        if self._hello is not None and self._agents.get(self._hello.host) is self:
-            del self._agents[self._hello.host]
+        if self._hello is not None:
+            if self._agents.get(self._hello.host) is self:
+                del self._agents[self._hello.host]
+            self._control.gone(self._hello.host, self)
 
     # -- what the transport calls
 
@@ -182,6 +189,14 @@ class AgentSession:
         if self._resending is not None and self._resending.active():
             self._resending.cancel()
         self._resending = None
+
+    # -- what control calls
+
+    def order_stopped(self, stopped: bool) -> None:
+        self._send(Stop() if stopped else Start())
+
+    def order_interval(self, interval: float) -> None:
+        self._send(Interval(interval))
 
     # -- what others call
 
@@ -223,6 +238,8 @@ class AgentSession:
         elif isinstance(message, Heartbeat):
             self._send(Echo(message.time, self._wall()))
             self._note_clock(message, hello.host)
+        elif isinstance(message, Sampling):
+            self._control.said(hello.host, message.stopped, message.interval)
         elif isinstance(message, Gap):
             self._gaps.note(hello.host, message, lambda: self._send(Noted(message.id)))
         elif isinstance(message, Goodbye):
@@ -256,6 +273,7 @@ class AgentSession:
         self._intake.attach(self)
         self._presence.sign(hello.host)
         self._presence.describe(hello.host, hello.record())
+        self._control.arrived(hello.host, self, hello.stopped, hello.interval)
 
     def _objection(self, hello: Hello) -> Rejected | None:
         """Why this agent cannot be taken, if it cannot."""

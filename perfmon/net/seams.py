@@ -57,6 +57,21 @@ class GapSeam(Protocol):
         """Calls `noted` once it is kept."""
 
 
+class Controlled(Protocol):
+    """Who can be told how to sample."""
+
+    def order_stopped(self, stopped: bool) -> None: ...
+    def order_interval(self, interval: float) -> None: ...
+
+
+class ControlSeam(Protocol):
+    """Is told who is here, and how it samples."""
+
+    def arrived(self, host: str, agent: Controlled, stopped: bool, interval: float) -> None: ...
+    def said(self, host: str, stopped: bool, interval: float) -> None: ...
+    def gone(self, host: str, agent: Controlled) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What every session works with."""
@@ -65,6 +80,7 @@ class Surroundings:
     presence: PresenceSeam
     refusals: RefusalSeam
     gaps: GapSeam
+    control: ControlSeam
     clock: IReactorTime
     wall: Callable[[], float]  # s since the epoch
     kept: float  # s, how long samples are kept as they are

@@ -99,16 +99,33 @@ class CheckedOutbox:
         """Never comes: it tells of no gap, for what it has no room for it does not sample."""
 
 
+class _Controls:
+    """One agent that can be stopped. All of a fleet sample in the same interval: another one it does not take."""
+
+    __slots__ = ("interval", "stopped")
+
+    def __init__(self, interval: float) -> None:
+        self.stopped = False
+        self.interval = interval
+
+    def order_stopped(self, stopped: bool) -> None:
+        self.stopped = stopped
+
+    def order_interval(self, interval: float) -> None:
+        pass  # and the answer says so
+
+
 class _Link(AgentLink):
     """The link of one agent among many: one timer and one voice in the log for all of them."""
 
     def __init__(self, fleet: "SimulatedAgents", hello: Hello, outbox: CheckedOutbox) -> None:
-        super().__init__(Servers(fleet.endpoints), hello, outbox, fleet.clock, fleet.wall)
+        self.controls = _Controls(hello.interval)
+        super().__init__(Servers(fleet.endpoints), hello, outbox, self.controls, fleet.clock, fleet.wall)
         self._fleet = fleet
         self._log = fleet.log
 
     def _protocol(self) -> LinkProtocol:
-        protocol = LinkProtocol(self._hello, self._outbox, self._clock, self._wall, self._fleet.beats)
+        protocol = LinkProtocol(self._hello, self._outbox, self._controls, self._clock, self._wall, self._fleet.beats)
         protocol._log = self._log
         return protocol
 
@@ -151,6 +168,8 @@ class SimulatedAgents(MultiService):
     def send(self, turn: Turn, rows: list[Any]) -> None:
         """Each agent of `turn` has sampled its row."""
         for number, time, row in zip(turn.numbers.tolist(), turn.times.tolist(), rows, strict=True):
+            if self._links[number].controls.stopped:
+                continue
             if self._outboxes[number].put(time, row):
                 self.tally.sampled += 1
                 self._links[number].send()

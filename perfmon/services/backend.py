@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from perfmon.core.posted import parse_posted
 from perfmon.core.reject import Rejected, TimeBounds
+from perfmon.services.control import Control
 from perfmon.services.exports import Exports
 from perfmon.services.ingest import Ingest
 from perfmon.services.presence import PresenceService
@@ -47,6 +48,7 @@ class CollectorBackend:
         status: Status,
         ingest: Ingest,
         presence: PresenceService,
+        control: Control,
         refusals: Refusals,
         clock: IReactorTime,
         wall: Callable[[], float],
@@ -58,6 +60,7 @@ class CollectorBackend:
         self._refusals = refusals
         self._clock = clock
         self._wall = wall
+        self.order = control.order
         self.hosts = queries.hosts
         self.query = queries.query
         self.summary = reports.summary

@@ -1,7 +1,7 @@
 """The collector's own host: sampled in its process, stored like any other."""
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorTime
@@ -10,7 +10,7 @@ from twisted.internet.task import LoopingCall
 from perfmon.core.messages import Hello
 from perfmon.core.numbering import Row
 from perfmon.core.schema import followed
-from perfmon.net.seams import Intake, PresenceSeam
+from perfmon.net.seams import Controlled, ControlSeam, Intake, PresenceSeam
 
 _NAN = float("nan")
 
@@ -33,22 +33,48 @@ class Rounds:
 
 
 class OwnHost(Service):
-    """A service: the host is up while it runs. What it measures goes to `Rounds`."""
+    """A service: the host is up while it runs, and is controlled like an agent. What it measures goes to `Rounds`."""
 
-    def __init__(self, hello: Hello, heartbeat: float, presence: PresenceSeam, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        hello: Hello,
+        heartbeat: float,
+        presence: PresenceSeam,
+        control: ControlSeam,
+        sampling: Sequence[Controlled],
+        clock: IReactorTime,
+    ) -> None:
         """`hello` is what an agent would say of this host; `heartbeat` is the interval (s) of its signs of life."""
         self._hello = hello
         self._heartbeat = heartbeat
         self._presence = presence
+        self._control = control
+        self._sampling = sampling
+        self._stopped = False
+        self._interval = hello.interval
         self._beats = LoopingCall(lambda: presence.sign(hello.host))
         self._beats.clock = clock
 
     def startService(self) -> None:
         super().startService()
         self._presence.describe(self._hello.host, self._hello.record())
+        self._control.arrived(self._hello.host, self, self._stopped, self._interval)
         self._beats.start(self._heartbeat)
 
     def stopService(self) -> None:
         super().stopService()
         self._beats.stop()
+        self._control.gone(self._hello.host, self)
         self._presence.leave(self._hello.host, "stopped")
+
+    def order_stopped(self, stopped: bool) -> None:
+        self._stopped = stopped
+        for each in self._sampling:
+            each.order_stopped(stopped)
+        self._control.said(self._hello.host, self._stopped, self._interval)
+
+    def order_interval(self, interval: float) -> None:
+        self._interval = interval
+        for each in self._sampling:
+            each.order_interval(interval)
+        self._control.said(self._hello.host, self._stopped, self._interval)

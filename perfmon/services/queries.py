@@ -168,6 +168,7 @@ def _described(record: HostRecord, latest: Latest) -> dict[str, Any]:
         "platform": orjson.loads(meta.get("platform", "{}")),
         "agent": meta.get("agent", ""),
         "interval": float(meta.get("interval", 0.0)),
+        "stopped": bool(meta.get("stopped")),
         "latest": {
             name: {"time": time / 1000, "value": value, "unit": unit_of(name)} for name, (time, value) in latest.items()
         },

@@ -34,7 +34,8 @@ class Sampling(Service):
         wall: Callable[[], float],
     ) -> None:
         """Every `interval` s, `sample` reads the host and `take` gets the time (s since the epoch) and the values."""
-        self._interval = interval
+        self.interval = interval  # s
+        self.stopped = False  # it goes on to run, but no rounds begin
         self._sample = sample
         self._take = take
         self._clock = clock
@@ -45,17 +46,36 @@ class Sampling(Service):
 
     def startService(self) -> None:
         super().startService()
-        self._round(self._wall())
+        if not self.stopped:
+            self._round(self._wall())
 
     def stopService(self) -> None:
         super().stopService()
+        self._cancel()
+
+    def order_stopped(self, stopped: bool) -> None:
+        """No rounds begin any more, or they do again."""
+        self.stopped = stopped
+        self._begin_anew()
+
+    def order_interval(self, interval: float) -> None:
+        """From now on rounds fall on multiples of `interval` s."""
+        self.interval = interval
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._cancel()
+        if self.running and not self.stopped:
+            self._schedule()
+
+    def _cancel(self) -> None:
         if self._next is not None and self._next.active():
             self._next.cancel()
 
     def _schedule(self) -> None:
         now = self._wall()
         # a timer that fires a little before its time must not begin the same round twice
-        due = (floor(now / self._interval + _EARLY) + 1) * self._interval
+        due = (floor(now / self.interval + _EARLY) + 1) * self.interval
         self._next = self._clock.callLater(due - now, self._round, due)
 
     def _round(self, due: float) -> None:
@@ -75,7 +95,7 @@ class Sampling(Service):
         values, failures = reading
         for failure in failures:
             self._log.warn("probe {probe} failed: {problem}", probe=failure.probe, problem=failure.problem)
-        if self.running and values:
+        if self.running and not self.stopped and values:
             self._take(due, values)
 
     def _failed(self, failure: Failure) -> None:

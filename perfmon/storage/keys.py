@@ -12,6 +12,9 @@ PRESENT = "pm:present"
 # A stream of arrivals, departures and the like.
 EVENTS = "pm:events"
 
+# What people want of the sampling of hosts.
+CONTROL = "pm:control"
+
 
 def windows(host: str, tier: str) -> str:
     """What the keys of all windows of a host in a tier begin with."""

@@ -168,6 +168,21 @@ redis.call('EXPIRE', KEYS[2], ARGV[5])
 return 1
 """
 
+# KEYS: a hash. ARGV: TTL (s), then fields and values in turn; an empty value takes its field out. Raises the revision
+# if that changed something.
+REVISE = """
+local changed = false
+for i = 2, #ARGV, 2 do
+  local field, value = ARGV[i], ARGV[i + 1]
+  if (redis.call('HGET', KEYS[1], field) or '') ~= value then
+    changed = true
+    if value == '' then redis.call('HDEL', KEYS[1], field) else redis.call('HSET', KEYS[1], field, value) end
+  end
+end
+if changed then redis.call('HINCRBY', KEYS[1], ';revision', 1) end
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+"""
+
 # ARGV: hosts. Returns for each: time of its last sign, whether it is present, the fields of its meta hash.
 RECORDS = """
 local records = {}

@@ -14,13 +14,14 @@ from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
+from perfmon.core.control import ORDERS
 from perfmon.core.frames import head_frame
 from perfmon.core.heads import HeadWrite
 from perfmon.core.presence import State
 from perfmon.core.tiers import DAY, TIERS, Tier
 from perfmon.storage import keys, scripts
 from perfmon.storage.connection import Connection, StoreUnavailable
-from perfmon.storage.windows import Windows
+from perfmon.storage.windows import REVISION_FIELD, Windows
 
 __all__ = ["Event", "HostRecord", "Store", "StoreUnavailable"]
 
@@ -141,6 +142,21 @@ class Store(MultiService):
                 replies.append(self._writer.call("EXPIRE", keys.meta(host), self._ttl))
             await _all(replies)
 
+    async def order(self, host: str, what: str, value: str) -> None:
+        """Keeps what is wanted of the sampling of `host`; an empty value takes it back."""
+        await self._writer.call("EVAL", scripts.REVISE, 1, keys.CONTROL, self._ttl, f"{host} {what}", value)
+
+    async def orders_revision(self) -> int:
+        """Changes whenever the orders do; 0 without any."""
+        return int(await self._reader.call("HGET", keys.CONTROL, REVISION_FIELD) or 0)
+
+    async def orders(self) -> tuple[int, dict[str, str]]:
+        """The revision, and ``HOST WHAT`` to the value that is wanted. They are kept anew from now on."""
+        flat = _text(await self._reader.call("HGETALL", keys.CONTROL))
+        await self._writer.call("EXPIRE", keys.CONTROL, self._ttl)
+        fields = dict(zip(flat[0::2], flat[1::2], strict=True))
+        return int(fields.pop(REVISION_FIELD, 0)), fields
+
     async def host_names(self) -> list[str]:
         """All known hosts."""
         return _text(await self._reader.call("ZRANGE", keys.HOSTS, 0, -1))
@@ -163,6 +179,8 @@ class Store(MultiService):
                 await self._writer.call("ZREM", key, *flat[0::2])
         for key in (keys.HOSTS, keys.PRESENT):
             await self._writer.call("ZREM", key, host)
+        orders = [item for what in ORDERS for item in (f"{host} {what}", "")]
+        await self._writer.call("EVAL", scripts.REVISE, 1, keys.CONTROL, self._ttl, *orders)
         removed = 0
         async for found in self._scanned("SCAN", match=keys.of_host(host)):
             removed += await self._writer.call("UNLINK", *found)

@@ -7,6 +7,9 @@ from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any, Protocol, TypeVar
 
+import orjson
+
+from perfmon.core.control import Order, checked_interval
 from perfmon.core.exporting import FORMATS
 from perfmon.core.frames import FormatError
 from perfmon.core.globs import pattern
@@ -49,6 +52,9 @@ class Backend(Protocol):
     async def stats(self, known: dict[str, Any], start: float, stop: float) -> dict[str, Any]: ...
     def export(self, query: Query, form: str) -> AsyncGenerator[bytes, None]: ...
 
+    async def order(self, host: str, what: str, value: str) -> Order:
+        """Orders how `host` is to sample; what is wanted of it then."""
+
     async def remove(self, host: str) -> int | None:
         """Removes a host; how many keys it had, None (and nothing is done) if it is there."""
 
@@ -76,6 +82,9 @@ class JsonApi:
             Route("GET", "/api/v1/hosts", self._hosts, frozenset({"host", "metric"})),
             Route("GET", "/api/v1/hosts/{host}", self._host, frozenset({"metric"})),
             Route("DELETE", "/api/v1/hosts/{host}", self._remove),
+            Route("POST", "/api/v1/hosts/{host}/stop", self._stop),
+            Route("POST", "/api/v1/hosts/{host}/start", self._start),
+            Route("POST", "/api/v1/hosts/{host}/interval", self._interval),
             Route("GET", "/api/v1/hosts/{host}/summary", self._summary, frozenset({"metric", "agg"})),
             Route("GET", "/api/v1/hosts/{host}/stats", self._stats, frozenset({"from", "until"})),
             Route(
@@ -133,6 +142,28 @@ class JsonApi:
                 f"{host['host']} is {host['state']}: a host that sends would come back; stop its agent or sender first",
             )
         return {"removed": host["host"], "keys": removed}
+
+    async def _stop(self, call: Call) -> Any:
+        return await self._order(call, "stopped", lambda body: "1")
+
+    async def _start(self, call: Call) -> Any:
+        return await self._order(call, "stopped", lambda body: "")
+
+    async def _interval(self, call: Call) -> Any:
+        return await self._order(call, "interval", _interval_of)
+
+    async def _order(self, call: Call, what: str, value_of: Callable[[Mapping[str, Any]], str]) -> Any:
+        """Orders what the path and the body say of the host in the path."""
+        try:
+            value = value_of(_body(call))
+        except ValueError as problem:
+            raise bad_request(str(problem)) from None
+        host = await self._known(call)
+        name, state = host["host"], host["state"]
+        if host["kind"] != "agent":
+            raise HttpError(HTTPStatus.CONFLICT, f"{name} has no agent, and what is sent for it nobody here can stop")
+        order = await self._asked(self._backend.order(name, what, value))
+        return {"host": name, "state": state, "stopped": order.stopped, "interval": order.interval}
 
     async def _summary(self, call: Call) -> Any:
         given = call.parameters
@@ -203,9 +234,7 @@ class JsonApi:
         return {"events": await self._asked(self._backend.events(since, limit, order == "desc"))}
 
     async def _samples(self, call: Call) -> Any:
-        # A page of another site could post a form here, but not JSON: browsers ask first.
-        if call.content_type != "application/json":
-            raise HttpError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json")
+        _must_be_json(call)
         try:
             stored, refused = await self._asked(self._backend.post(call.body))
         except BadBody as problem:
@@ -225,6 +254,36 @@ class JsonApi:
             raise bad_request(str(problem)) from None
         except FormatError as problem:
             raise HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, str(problem)) from None
+
+
+def _must_be_json(call: Call) -> None:
+    # A page of another site could post a form here, but not JSON: browsers ask first.
+    if call.content_type != "application/json":
+        raise HttpError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json")
+
+
+def _body(call: Call) -> Mapping[str, Any]:
+    """The JSON object that was sent; an empty body is one without fields."""
+    _must_be_json(call)
+    try:
+        body = orjson.loads(call.body or b"{}")
+    except orjson.JSONDecodeError as problem:
+        raise bad_request(f"the body is no JSON: {problem}") from None
+    if not isinstance(body, dict):
+        raise bad_request("the body is a JSON object")
+    return body
+
+
+def _interval_of(body: Mapping[str, Any]) -> str:
+    """The field ``interval`` as it is kept: empty for null. Raises ValueError."""
+    given = body.get("interval", ...)
+    if given is None:
+        return ""
+    if isinstance(given, str):
+        return repr(checked_interval(parse_duration(given)))
+    if isinstance(given, int | float) and not isinstance(given, bool):
+        return repr(checked_interval(float(given)))
+    raise ValueError('the body is {"interval": SECONDS}, or a duration such as "10s", or null for the agent\'s own')
 
 
 def _parsed(name: str, text: str, parse: Callable[[str], _T]) -> _T:

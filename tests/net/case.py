@@ -10,7 +10,15 @@ from perfmon.core.tiers import RAW
 from perfmon.net.agent_session import AgentSession
 from perfmon.net.collector import FAREWELL, CollectorFactory, PortSettings
 from perfmon.net.seams import Surroundings
-from tests.net.recording import LOOPBACK, Peer, RecordingGaps, RecordingIntake, RecordingPresence, RecordingRefusals
+from tests.net.recording import (
+    LOOPBACK,
+    Peer,
+    RecordingControl,
+    RecordingGaps,
+    RecordingIntake,
+    RecordingPresence,
+    RecordingRefusals,
+)
 
 NOW = 1_800_000_000.0
 HELLO = {"type": "hello", "protocol": 1, "host": "web1", "instance": "one"}
@@ -37,6 +45,7 @@ class PortCase(SynchronousTestCase):
         self.presence = RecordingPresence()
         self.refusals = RecordingRefusals()
         self.gaps = RecordingGaps()
+        self.control = RecordingControl()
         self.factory = self.port()
         self.addCleanup(self.assert_nothing_due)
 
@@ -48,11 +57,14 @@ class PortCase(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual((self.factory.connections, self.factory.leaving), (set(), set()))
         self.assertEqual((self.factory.agents, self.intake.sources), ({}, set()))
+        self.assertEqual(self.control.here, {})
 
     def port(self, **settings: Any) -> CollectorFactory:
         self.factory = CollectorFactory(
             PortSettings(**settings),
-            Surroundings(self.intake, self.presence, self.refusals, self.gaps, self.clock, self.wall, RAW.retention),
+            Surroundings(
+                self.intake, self.presence, self.refusals, self.gaps, self.control, self.clock, self.wall, RAW.retention
+            ),
         )
         return self.factory
 

@@ -18,7 +18,7 @@ from zope.interface import implementer
 from perfmon.core.messages import Gap
 from perfmon.core.numbering import Columns, Numbering, Row
 from perfmon.core.reject import Rejected
-from perfmon.net.seams import Sender, Source
+from perfmon.net.seams import Controlled, Sender, Source
 
 LOOPBACK = IPv4Address("TCP", "127.0.0.1", 50_000)
 ELSEWHERE = IPv4Address("TCP", "192.0.2.7", 50_000)
@@ -136,6 +136,39 @@ class RecordingGaps:
 
     def note(self, host: str, gap: Gap, noted: Callable[[], None]) -> None:
         self.waiting.append((host, gap, noted))
+
+
+class RecordingControl:
+    """Notes who is here, and how it samples."""
+
+    def __init__(self) -> None:
+        self.here: dict[str, Controlled] = {}
+        self.sampling: dict[str, tuple[bool, float]] = {}  # host -> stopped, interval (s)
+
+    def arrived(self, host: str, agent: Controlled, stopped: bool, interval: float) -> None:
+        self.here[host] = agent
+        self.said(host, stopped, interval)
+
+    def said(self, host: str, stopped: bool, interval: float) -> None:
+        self.sampling[host] = (stopped, interval)
+
+    def gone(self, host: str, agent: Controlled) -> None:
+        if self.here.get(host) is agent:
+            del self.here[host], self.sampling[host]
+
+
+class RecordingControls:
+    """What samples, and does as it is told."""
+
+    def __init__(self, interval: float = 0.0) -> None:
+        self.stopped = False
+        self.interval = interval
+
+    def order_stopped(self, stopped: bool) -> None:
+        self.stopped = stopped
+
+    def order_interval(self, interval: float) -> None:
+        self.interval = interval
 
 
 class Peer(StringTransport):

@@ -85,6 +85,7 @@ class HelloTests(PortCase):
         self.assertEqual(peer.received(), [WELCOME])
         peer.drop()
         self.intake.sources.clear()  # those of the port before
+        self.control.here.clear()
         self.clock.advance(0)
 
     def test_other_protocol(self) -> None:

@@ -9,11 +9,11 @@ from perfmon.core.messages import Hello
 from perfmon.net.agent_link import WELCOME_TIMEOUT, AgentLink
 from perfmon.net.servers import Servers
 from tests.logs import logged
-from tests.net.recording import MemoryEndpoint, Peer
+from tests.net.recording import MemoryEndpoint, Peer, RecordingControls
 from tests.services.spools import make_outbox
 
 NOW = 1_800_000_000.0
-HELLO = {"type": "hello", "protocol": 1, "host": "web1", "instance": "one", "token": "secret"}
+HELLO = {"type": "hello", "protocol": 1, "host": "web1", "instance": "one", "interval": 10.0, "token": "secret"}
 WELCOME = {"type": "welcome", "protocol": 1, "heartbeat": 5.0, "timeout": 15.0}
 
 
@@ -40,7 +40,10 @@ class LinkCase(SynchronousTestCase):
 
     def make_link(self, *servers: tuple[str, MemoryEndpoint]) -> AgentLink:
         hello = Hello(1, "web1", instance="one", token="secret")
-        link = AgentLink(Servers(servers), hello, self.outbox, self.clock, lambda: NOW + self.clock.seconds())
+        self.controls = RecordingControls(10.0)
+        link = AgentLink(
+            Servers(servers), hello, self.outbox, self.controls, self.clock, lambda: NOW + self.clock.seconds()
+        )
         self.outbox.listen(link.send)
         return link
 
@@ -366,6 +369,33 @@ class AgentLinkTests(LinkCase):
                     beats.append(message["time"] - NOW)
                     self.peer.send({"type": "echo", "time": message["time"], "at": message["time"]})
         self.assertEqual(beats, [34, 68])
+
+    def test_orders(self) -> None:
+        """What the collector orders is done and answered, and the next hello says so."""
+        self.start()
+        peer = self.welcomed()
+        for order, stopped, interval in (
+            ({"type": "stop"}, True, 10.0),
+            ({"type": "stop"}, True, 10.0),
+            ({"type": "interval", "interval": 2.5}, True, 2.5),
+            ({"type": "start"}, False, 2.5),
+        ):
+            peer.send(order)
+            self.assertEqual((self.controls.stopped, self.controls.interval), (stopped, interval))
+            self.assertEqual(peer.received(), [{"type": "sampling", "stopped": stopped, "interval": interval}])
+        peer.send({"type": "stop"})
+        peer.drop()
+        self.assertEqual(self.next().received(), [HELLO | {"interval": 2.5, "stopped": True}])
+
+    def test_bad_interval(self) -> None:
+        """An interval that makes no sense is not taken."""
+        for interval in (0.0, -1.0, 1e9):
+            self.start() if not self.endpoint.peers else None
+            peer = self.welcomed()
+            peer.send({"type": "interval", "interval": interval})
+            self.assertTrue(peer.aborted)
+            self.assertEqual(self.controls.interval, 10.0)
+            self.next()
 
     def test_resend(self) -> None:
         """What the collector had no room for is sent again under the same seqs, and nothing else."""

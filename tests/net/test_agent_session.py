@@ -391,6 +391,29 @@ class ClockTests(PortCase):
         self.assertEqual(self.presence.described, {})
 
 
+class ControlTests(PortCase):
+    def test_orders(self) -> None:
+        """Who has arrived can be told how to sample, and its answer is passed on."""
+        peer = self.agent(interval=10.0, stopped=True)
+        self.assertEqual(self.control.sampling, {"web1": (True, 10.0)})
+        self.control.here["web1"].order_stopped(False)
+        self.control.here["web1"].order_interval(2.5)
+        self.control.here["web1"].order_stopped(True)
+        self.assertEqual(peer.received(), [{"type": "start"}, {"type": "interval", "interval": 2.5}, {"type": "stop"}])
+        peer.send({"type": "sampling", "stopped": True, "interval": 2.5})
+        self.assertEqual(self.control.sampling, {"web1": (True, 2.5)})
+        peer.drop()
+        self.assertEqual(self.control.here, {})
+
+    def test_taken_over(self) -> None:
+        """When the agent comes back before its old connection has ended, the new one is told."""
+        old = self.agent()
+        self.agent()
+        self.clock.advance(0)
+        self.assertTrue(old.ended)
+        self.assertIs(self.control.here["web1"], self.session())
+
+
 class GapTests(PortCase):
     def test_noted(self) -> None:
         """A gap is confirmed once it is kept, and not before."""

@@ -195,6 +195,20 @@ class SimulatedAgentsTests(AgentsCase):
         self.assertEqual((self.tally.sent, self.tally.repeated, self.tally.wrong_acks), (3, 2, 0))
         self.assertTrue(self.agents.settled)
 
+    def test_stopped(self) -> None:
+        """An agent that is stopped samples no more, until it is told to begin again; the others do."""
+        self.start()
+        one, other = self.welcomed()
+        one.send({"type": "stop"}, {"type": "interval", "interval": 5.0})
+        self.sample(0, 1)
+        stopped = {"type": "sampling", "stopped": True, "interval": 0.0}
+        self.assertEqual((one.received(), self.seqs(other)), ([stopped, stopped], [1]))
+        one.send({"type": "start"})
+        one.received()
+        self.sample(0, 1)
+        self.assertEqual((self.seqs(one), self.seqs(other)), ([1], [2]))
+        self.assertEqual((self.tally.sampled, self.tally.left_out), (3, 0))
+
     def test_signs_of_life(self) -> None:
         """Heartbeats come as often as the collector has asked for; one that is silent is left."""
         self.start(1)

@@ -33,7 +33,14 @@ from perfmon.net.seams import Surroundings
 from perfmon.net.servers import Servers
 from tests.logs import logged
 from tests.net.case import NOW
-from tests.net.recording import RecordingGaps, RecordingIntake, RecordingPresence, RecordingRefusals
+from tests.net.recording import (
+    RecordingControl,
+    RecordingControls,
+    RecordingGaps,
+    RecordingIntake,
+    RecordingPresence,
+    RecordingRefusals,
+)
 from tests.services.spools import make_outbox
 from tests.waiting import until
 
@@ -85,7 +92,8 @@ class WireTests(TestCase):
         self.factory = CollectorFactory(
             PortSettings(),
             Surroundings(
-                self.intake, self.presence, self.refusals, RecordingGaps(), reactor, lambda: NOW, RAW.retention
+                *(self.intake, self.presence, self.refusals, RecordingGaps(), RecordingControl()),
+                *(reactor, lambda: NOW, RAW.retention),
             ),
         )
         self.reactor = reactor
@@ -151,7 +159,7 @@ class WireTests(TestCase):
         address = await self.listen("tcp:0:interface=127.0.0.1")
         endpoint = clientFromString(self.reactor, f"tcp:127.0.0.1:{address.port}")
         hello, outbox = Hello(1, "web1", instance="one"), make_outbox(self, self.reactor)
-        link = AgentLink(Servers([("there", endpoint)]), hello, outbox, self.reactor, lambda: NOW)
+        link = AgentLink(Servers([("there", endpoint)]), hello, outbox, RecordingControls(), self.reactor, lambda: NOW)
         with logged() as log:
             link.startService()
             await until(lambda: len(self.refusals.noted) >= 3, "three attempts")
@@ -187,7 +195,7 @@ class WireTests(TestCase):
         outbox.add(NOW, {"cpu": 0.5, "load": 3.0})
         endpoint = clientFromString(self.reactor, description)
         hello = Hello(1, "web1", instance="one")
-        link = AgentLink(Servers([("there", endpoint)]), hello, outbox, self.reactor, lambda: NOW)
+        link = AgentLink(Servers([("there", endpoint)]), hello, outbox, RecordingControls(), self.reactor, lambda: NOW)
         outbox.listen(link.send)
         link.startService()
         await until(lambda: self.intake.rows, "the samples")

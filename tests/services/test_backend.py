@@ -12,6 +12,7 @@ from perfmon.core.reject import BAD_NAME, FUTURE, Rejected
 from perfmon.services import backend as backend_module
 from perfmon.services import ingest as ingest_module
 from perfmon.services.backend import CollectorBackend
+from perfmon.services.control import Control
 from perfmon.services.exports import Exports
 from perfmon.services.ingest import Ingest
 from perfmon.services.looplag import LoopLag
@@ -66,6 +67,7 @@ class BackendTests(StoreCase):
             status,
             self.ingest,
             self.presence,
+            Control(store, self.presence, reactor),
             self.refusals,
             reactor,
             wall,

@@ -5,7 +5,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from perfmon.core.messages import Hello
 from perfmon.services.own_host import OwnHost, Rounds
-from tests.net.recording import RecordingIntake, RecordingPresence
+from tests.net.recording import RecordingControl, RecordingControls, RecordingIntake, RecordingPresence
 
 NOW = 1_800_000_000.0
 
@@ -15,12 +15,13 @@ class OwnHostTests(SynchronousTestCase):
         self.clock = Clock()
         self.intake = RecordingIntake()
         self.presence = RecordingPresence()
+        self.control = RecordingControl()
         self.hello = Hello(1, "monitor", agent="1.0", interval=5.0, labels={"rack": "7"})
         self.rounds = Rounds("monitor", self.intake)
 
     def test_present(self) -> None:
         """The host is up while the collector runs, is described like any agent's, and leaves with it."""
-        own = OwnHost(self.hello, 5.0, self.presence, self.clock)
+        own = OwnHost(self.hello, 5.0, self.presence, self.control, [], self.clock)
         own.startService()
         self.assertEqual(self.presence.described, {"monitor": self.hello.record()})
         self.assertEqual(self.presence.signs, [("monitor", True)])
@@ -29,6 +30,19 @@ class OwnHostTests(SynchronousTestCase):
         own.stopService()
         self.assertEqual(self.presence.left, [("monitor", "stopped")])
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_controlled(self) -> None:
+        """All of its sampling does as the host is told."""
+        sampling = [RecordingControls(5.0), RecordingControls(5.0)]
+        own = OwnHost(self.hello, 5.0, self.presence, self.control, sampling, self.clock)
+        own.startService()
+        self.assertEqual(self.control.sampling, {"monitor": (False, 5.0)})
+        self.control.here["monitor"].order_stopped(True)
+        self.control.here["monitor"].order_interval(2.0)
+        self.assertEqual([(each.stopped, each.interval) for each in sampling], [(True, 2.0)] * 2)
+        self.assertEqual(self.control.sampling, {"monitor": (True, 2.0)})
+        own.stopService()
+        self.assertEqual(self.control.here, {})
 
     def test_samples(self) -> None:
         """Rounds are stored under the host's name; metrics may appear and be absent."""

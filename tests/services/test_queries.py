@@ -203,6 +203,7 @@ class HostsTests(QueriesCase):
                     "last_seen": START + 10,
                     "kind": "agent",
                     "clock": {"offset": -0.5, "round_trip": 0.001},
+                    "stopped": False,
                     "labels": {"rack": "7"},
                     "platform": {"system": "Linux"},
                     "agent": "1.2",

@@ -10,6 +10,7 @@ from perfmon.core.presence import State, Timeouts
 from perfmon.core.query import Query
 from perfmon.core.tiers import STAGE, TIERS, WindowName
 from perfmon.services.backend import CollectorBackend
+from perfmon.services.control import Control
 from perfmon.services.exports import Exports
 from perfmon.services.presence import SWEEP, PresenceService
 from perfmon.services.refusals import Refusals
@@ -65,6 +66,7 @@ class RemovalCase(StoredCase):
         self.presence = PresenceService(self.store, TIMEOUTS, self.clock, self.clock.seconds, self.wall)
         self.presence.startService()
         self.addCleanup(self.presence.stopService)
+        self.control = Control(self.store, self.presence, self.clock)
         self.backend = CollectorBackend(
             self.store,
             self.queries,
@@ -73,6 +75,7 @@ class RemovalCase(StoredCase):
             cast(Status, SimpleNamespace(report=None)),  # has nothing to do with it
             self.ingest,
             self.presence,
+            self.control,
             Refusals(self.clock.seconds),
             self.clock,
             self.wall,

@@ -71,6 +71,59 @@ class SamplingTests(SynchronousTestCase):
             steps = [later - earlier for earlier, later in zip(self.times[1:], self.times[2:], strict=False)]
             self.assertEqual({round(step / interval, 3) for step in steps}, {1.0}, interval)
 
+    def test_stopped(self) -> None:
+        """While it is stopped no round begins; then they fall on multiples of the interval as before."""
+        service = self.sampling()
+        service.order_stopped(True)
+        service.order_stopped(True)
+        self.clock.pump([0.25] * 100)
+        self.assertEqual(self.times, [0.0])
+        service.order_stopped(False)
+        service.order_stopped(False)
+        self.clock.pump([0.25] * 50)
+        self.assertEqual(self.times, [0.0, 26.75, 36.75])
+
+    def test_interval_changed(self) -> None:
+        """Another interval holds at once, also for one that is stopped."""
+        service = self.sampling(60.0)
+        service.order_interval(5.0)
+        self.clock.pump([0.25] * 50)
+        self.assertEqual(self.times, [0.0, 1.75, 6.75, 11.75])
+        service.order_stopped(True)
+        service.order_interval(2.0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        service.order_stopped(False)
+        self.clock.pump([0.25] * 16)
+        self.assertEqual(self.times[4:], [12.75, 14.75])
+
+    def test_stopped_in_a_round(self) -> None:
+        """A round under way when it is stopped is not taken, and one that hangs keeps it not from going on."""
+        self.answer = Deferred()
+        service = self.sampling()
+        service.order_stopped(True)
+        self.answer.callback(({"cpu": 0.5}, []))
+        self.assertEqual(self.times, [])
+        self.answer = Deferred()
+        service.order_stopped(False)
+        self.clock.pump([0.25] * 30)
+        service.order_stopped(True)
+        service.order_stopped(False)
+        self.answer.callback(({"cpu": 0.5}, []))
+        self.answer = None
+        self.clock.pump([0.25] * 40)
+        self.assertEqual(self.times, [6.75, 16.75])
+
+    def test_ordered_before_the_start(self) -> None:
+        """What was ordered before it starts, or after it has ended, holds and starts nothing."""
+        service = Sampling(10.0, self.sample, self.take, self.clock, self.clock.seconds)
+        service.order_stopped(True)
+        service.order_interval(5.0)
+        service.startService()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        service.stopService()
+        service.order_stopped(False)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_hanging(self) -> None:
         """While a probe hangs no other round begins, the log says so once, and the next round is on time."""
         self.answer = Deferred()

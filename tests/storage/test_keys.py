@@ -16,3 +16,4 @@ class KeyTests(SynchronousTestCase):
         self.assertEqual(keys.open_windows("1m"), "pm:open:1m")
         self.assertEqual(keys.meta("web1.example"), "pm:{web1.example}:meta")
         self.assertEqual((keys.HOSTS, keys.PRESENT, keys.EVENTS), ("pm:hosts", "pm:present", "pm:events"))
+        self.assertEqual(keys.CONTROL, "pm:control")

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import Site
 
+from perfmon.core.control import Order
 from perfmon.core.query import Query
 from perfmon.core.reject import Rejected
 from perfmon.web.site import make_site
@@ -45,6 +46,7 @@ class StandIn:
             "summary": {},
             "stats": {},
             "export": [],
+            "order": Order(),
             "remove": 1,
             "events": [],
             "post": (0, {}),
@@ -84,6 +86,10 @@ class StandIn:
             if isinstance(chunk, Exception):
                 raise chunk
             yield await chunk if isinstance(chunk, Deferred) else chunk
+
+    async def order(self, host: str, what: str, value: str) -> Order:
+        order: Order = await self._answer("order", host, what, value)
+        return order
 
     async def remove(self, host: str) -> int | None:
         removed: int | None = await self._answer("remove", host)
@@ -225,9 +231,9 @@ class SiteTestCase(SynchronousTestCase):
         (answer,) = self.wire().send(b"\r\n".join(lines))
         return answer
 
-    def post(self, body: bytes, content_type: str = "application/json") -> Answer:
-        """The answer to posted samples."""
-        return self.ask("/api/v1/samples", "POST", {"Content-Type": content_type}, body)
+    def post(self, body: bytes, content_type: str = "application/json", path: str = "/api/v1/samples") -> Answer:
+        """The answer to what is posted, by default samples."""
+        return self.ask(path, "POST", {"Content-Type": content_type}, body)
 
 
 class ApiTestCase(SiteTestCase):

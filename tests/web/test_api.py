@@ -18,12 +18,15 @@ from tests.web.fakes import NOW, ApiTestCase, Away, StandIn
 class RoutesTests(ApiTestCase):
     def test_all(self) -> None:
         """These paths there are, and each of them is answered."""
-        self.backend.answers |= {"hosts": [{"host": "web1"}], "export": [b"{}"]}
+        web1 = {"host": "web1", "state": "up", "kind": "agent"}
+        ordered = {"host": "web1", "state": "up", "stopped": False, "interval": None}
+        self.backend.answers |= {"hosts": [web1], "export": [b"{}"]}
         found = {}
         for route in JsonApi(StandIn(), lambda: NOW).routes():
             path = route.path.replace("{host}", "web1")
             query = "?metric=x" if route.path == "/api/v1/query" else ""
-            answer = self.post(b"{}") if route.method == "POST" else self.ask(path + query, route.method)
+            body = b'{"interval": 5}' if route.path.endswith("/interval") else b"{}"
+            answer = self.post(body, path=path) if route.method == "POST" else self.ask(path + query, route.method)
             found[route.method, route.path] = answer.status, answer.json
         self.assertEqual(
             found,
@@ -32,9 +35,12 @@ class RoutesTests(ApiTestCase):
                 ("GET", "/readyz"): (200, {"status": "ready"}),
                 ("GET", "/status"): (200, {}),
                 ("GET", "/api/v1/status"): (200, {}),
-                ("GET", "/api/v1/hosts"): (200, {"hosts": [{"host": "web1"}]}),
-                ("GET", "/api/v1/hosts/{host}"): (200, {"host": "web1"}),
+                ("GET", "/api/v1/hosts"): (200, {"hosts": [web1]}),
+                ("GET", "/api/v1/hosts/{host}"): (200, web1),
                 ("DELETE", "/api/v1/hosts/{host}"): (200, {"removed": "web1", "keys": 1}),
+                ("POST", "/api/v1/hosts/{host}/stop"): (200, ordered),
+                ("POST", "/api/v1/hosts/{host}/start"): (200, ordered),
+                ("POST", "/api/v1/hosts/{host}/interval"): (200, ordered),
                 ("GET", "/api/v1/hosts/{host}/summary"): (200, {}),
                 ("GET", "/api/v1/hosts/{host}/stats"): (200, {}),
                 ("GET", "/api/v1/hosts/{host}/export"): (200, {}),

@@ -192,7 +192,8 @@ function fullest(latest) {
 function kindOf(host) {
   if (host.kind === "sender") return "Graphite or HTTP";
   const { system, cpus, memory } = host.platform;
-  return [system, cpus && `${cpus} CPU`, memory && `${short(Number(memory))}B`].filter(Boolean).join(" · ");
+  const parts = [system, cpus && `${cpus} CPU`, memory && `${short(Number(memory))}B`, host.stopped && "sampling stopped"];
+  return parts.filter(Boolean).join(" · ");
 }
 
 /** What is known of the host's clock, as lines. */

@@ -1,0 +1,31 @@
+"""Tests for `perfmon.core.control`."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from perfmon.core.control import ORDERS, Order, checked_interval, orders_of
+
+_ORDERS = st.builds(Order, st.booleans(), st.none() | st.floats(0.1, 86_400))
+
+
+class OrderTests(SynchronousTestCase):
+    @given(st.dictionaries(st.from_regex(r"[a-z@:+.]{1,9}", fullmatch=True), _ORDERS))
+    def test_fields(self, orders: dict[str, Order]) -> None:
+        """Orders are read from their fields, whatever hosts are called; nothing ordered is no field."""
+        fields = {}
+        for host, order in orders.items():
+            for what, value in zip(ORDERS, ("1" if order.stopped else "", order.interval), strict=True):
+                if value:
+                    fields[f"{host} {what}"] = str(value)
+        self.assertEqual(orders_of(fields), {host: order for host, order in orders.items() if order != Order()})
+
+    def test_other_fields(self) -> None:
+        """What a later version has added is left alone."""
+        self.assertEqual(orders_of({"web1 colour": "red", "web1 stopped": "1"}), {"web1": Order(stopped=True)})
+
+    def test_interval(self) -> None:
+        for good in (0.1, 5.0, 86_400.0):
+            self.assertEqual(checked_interval(good), good)
+        for bad in (0.0, 0.09, -1.0, 86_401.0, float("inf"), float("nan")):
+            self.assertRaises(ValueError, checked_interval, bad)
