@@ -20,6 +20,9 @@ from perfmon.core.tiers import parse_duration
 from perfmon.host import own_name, this_host
 from perfmon.options import at_least, pairs, size
 
+# For the goodbye, and for the spool to be closed.
+STOP_TIMEOUT = 10.0  # s
+
 # A few rounds of the largest kind have to fit.
 MIN_SPOOL = 1 << 20  # bytes
 
@@ -113,7 +116,7 @@ def make_agent(config: AgentConfig, reactor: Any) -> IService:
 
     log = Logger(namespace="perfmon.agent")
     servers = Servers([(server, client_endpoint(reactor, server, "perfmon-agent")) for server in config.servers])
-    agent = StagedService()
+    agent = StagedService(reactor, STOP_TIMEOUT)
 
     def tell(problem: str) -> None:
         reactor.callFromThread(log.warn, "{problem}", problem=problem)

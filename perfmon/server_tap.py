@@ -27,6 +27,10 @@ from perfmon.storage.address import StoreAddress, parse_store
 # less where its own limit is lower (Linux: net.core.somaxconn, 4,096 by default).
 _BACKLOG = 16_384
 
+# Whoever ends the collector has it ended within 10 s, also where the store does not answer: so long for all but the
+# embedded server, which has its own time after that.
+STOP_TIMEOUT = 6.0  # s
+
 # Who waits longer for an acknowledgement might think that the collector is stuck.
 MAX_BATCH_TIME = 5.0  # s
 
@@ -246,7 +250,7 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
             allowed=allowed,
             wanted=config.max_connections,
         )
-    collector = StagedService()
+    collector = StagedService(reactor, STOP_TIMEOUT)
     embedded = None
     if config.store.directory is not None:
         try:

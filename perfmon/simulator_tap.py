@@ -167,7 +167,7 @@ def make_simulator(config: SimulatorConfig, reactor: Any) -> IService:
     from perfmon.net.simulated_agents import SimulatedAgents
     from perfmon.net.simulated_graphite import SimulatedGraphite
     from perfmon.services.beats import SharedBeats
-    from perfmon.services.simulation import Sending, Simulation
+    from perfmon.services.simulation import GRACE, Sending, Simulation
     from perfmon.services.staged import StagedService
     from perfmon.services.thinned import Thinned
 
@@ -175,7 +175,7 @@ def make_simulator(config: SimulatorConfig, reactor: Any) -> IService:
     fleet = SimulatedFleet(
         config.agents, config.metrics, config.interval, config.idle_share, config.seed, start=time.time()
     )
-    simulator, tally = StagedService(), Tally()
+    simulator, tally = StagedService(reactor, 2 * GRACE), Tally()
     log = Logger(namespace="perfmon.simulator", observer=Thinned())
     names = [config.name(number) for number in range(config.agents)]
     if config.graphite:

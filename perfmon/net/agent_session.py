@@ -30,6 +30,7 @@ from perfmon.core.messages import (
     Metrics,
     Noted,
     ProtocolError,
+    Reconnect,
     Refused,
     Resend,
     Samples,
@@ -199,6 +200,11 @@ class AgentSession:
         self._send(Interval(interval))
 
     # -- what others call
+
+    def dismiss(self, why: str) -> None:
+        """Asks the agent to connect anew, to another collector where it knows one, and closes."""
+        self._send(Reconnect(why))
+        self._close()
 
     def abort(self) -> None:
         """Ends the connection at once."""

@@ -201,7 +201,9 @@ class CollectorFactory(Factory):
         return mapped.is_loopback or any(mapped in network for network in self.settings.graphite_from)
 
     def stopFactory(self) -> None:
-        """The port has closed: so do the connections, and agents look for the collector anew."""
+        """The port has closed: so do the connections. Agents are asked to look for a collector anew."""
+        for agent in list(self.agents.values()):
+            agent.dismiss("it stops")
         for connection in [*self.connections, *self.leaving]:
             connection.close()
 

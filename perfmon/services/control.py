@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from perfmon.core.control import NO_ORDER, Order, orders_of
 from perfmon.core.tiers import DAY
@@ -57,10 +58,11 @@ class Control(Service):
         super().startService()
         self._polls.start(POLL)
 
-    def stopService(self) -> Deferred[None]:
+    def stopService(self) -> None:
         super().stopService()
         self._polls.stop()
-        return self._reading or succeed(None)
+        if self._reading is not None:
+            self._reading.cancel()
 
     # -- what sessions call
 
@@ -96,9 +98,12 @@ class Control(Service):
     def _poll(self) -> Deferred[None] | None:
         if self._reading is None:
             self._reading = ensureDeferred(self._look())
-            self._reading.addErrback(lambda failure: self._log.failure("orders could not be read", failure))
-            self._reading.addCallback(self._looked)
+            self._reading.addErrback(self._failed).addCallback(self._looked)
         return None
+
+    def _failed(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):
+            self._log.failure("orders could not be read", failure)
 
     def _looked(self, result: None) -> None:
         self._reading = None

@@ -42,7 +42,7 @@ _RETRY_FIRST, _RETRY_MOST = 0.1, 2.0  # s
 _TOLD_AT = 4
 
 # How long stopping waits for the store to take what has gathered.
-STOP_TIMEOUT = 6.0  # s
+STOP_TIMEOUT = 3.0  # s
 
 
 class Appends(Protocol):

@@ -9,10 +9,11 @@ from itertools import takewhile
 from typing import Protocol
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, ensureDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from perfmon.core.presence import Presence, State, Timeouts, Transition
 from perfmon.core.tiers import DAY
@@ -20,6 +21,9 @@ from perfmon.storage.store import HostRecord, StoreUnavailable
 
 # A departure is named at most this long after its timeout, plus one call to the store.
 SWEEP = 0.25  # s
+
+# How long stopping waits for the store to take the last changes.
+STOP_TIMEOUT = 1.5  # s
 
 # Changes alike within this time are one event, also when they are written long after.
 _TOGETHER = 1.0  # s
@@ -83,7 +87,13 @@ class PresenceService(Service):
         if self._soon is not None:
             self._soon.cancel()
             self._soon = None
-        return (self._flushing or succeed(None)).addCallback(lambda _: ensureDeferred(self._flush()))
+        end = self._clock.seconds() + STOP_TIMEOUT
+
+        def flush(result: None) -> Deferred[None] | None:
+            return ensureDeferred(self._flush()) if self._clock.seconds() < end else None
+
+        last: Deferred[None] = (self._flushing or succeed(None)).addCallback(flush)
+        return last.addTimeout(STOP_TIMEOUT, self._clock, lambda *_: None)
 
     def sign(self, host: str, beating: bool = True) -> None:
         """`host` gave a sign of life; `beating` says whether heartbeats are to be expected from it."""
@@ -141,10 +151,12 @@ class PresenceService(Service):
 
     def _start_flush(self) -> None:
         if self._flushing is None:
-            self._flushing = ensureDeferred(self._flush()).addErrback(
-                lambda failure: self._log.failure("presence could not be written", failure)
-            )
+            self._flushing = ensureDeferred(self._flush()).addErrback(self._failed)
             self._flushing.addCallback(self._flushed)
+
+    def _failed(self, failure: Failure) -> None:
+        if not failure.check(CancelledError):  # stopping has waited for long enough
+            self._log.failure("presence could not be written", failure)
 
     def _flushed(self, result: None) -> None:
         self._flushing = None

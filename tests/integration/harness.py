@@ -232,7 +232,7 @@ class Agent(Running):
                 shutil.copyfile(f"{self.spool}{end}", f"{copy}{end}")
             database = sqlite3.connect(copy)
             try:
-                return {time for (time,) in database.execute("SELECT time FROM rounds")}
+                return {round(time, 3) for (time,) in database.execute("SELECT time FROM rounds")}  # as it is stored
             finally:
                 database.close()
 

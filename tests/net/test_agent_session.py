@@ -414,6 +414,16 @@ class ControlTests(PortCase):
         self.assertIs(self.control.here["web1"], self.session())
 
 
+class DismissTests(PortCase):
+    def test_port_stops(self) -> None:
+        """When the port has closed agents are asked to connect anew, and their connections end."""
+        peer, other = self.agent(), self.agent(host="web2")
+        self.factory.stopFactory()
+        for each in (peer, other):
+            self.assertEqual(each.received(), [{"type": "reconnect", "reason": "it stops"}])
+            self.assertTrue(each.closed)
+
+
 class GapTests(PortCase):
     def test_noted(self) -> None:
         """A gap is confirmed once it is kept, and not before."""

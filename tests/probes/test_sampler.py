@@ -15,7 +15,7 @@ from perfmon.probes.pressure import RESOURCES, pressure
 from perfmon.probes.sampler import Probe, ProbeFailure, Sampler, all_probes
 from tests.probes.fakes import CpuTimes, fake_psutil
 
-PROBED = {metric for metric in UNITS if not metric.startswith("perfmon.collector.")}
+PROBED = {metric for metric in UNITS if not metric.startswith(("perfmon.collector.", "perfmon.agent."))}
 
 
 def _names(values: dict[str, float]) -> set[str]:

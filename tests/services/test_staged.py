@@ -2,9 +2,11 @@
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from perfmon.services.staged import StagedService
+from tests.logs import logged
 
 
 class Stage(Service):
@@ -28,7 +30,8 @@ class Stage(Service):
 class StagedServiceTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.done: list[str] = []
-        self.staged = StagedService()
+        self.clock = Clock()
+        self.staged = StagedService(self.clock, 5.0)
         self.stages = [Stage(name, self.done) for name in ("store", "ingest", "port")]
         for stage in self.stages:
             stage.setServiceParent(self.staged)
@@ -44,6 +47,35 @@ class StagedServiceTests(SynchronousTestCase):
             stage.stopping.callback(None)
         self.successResultOf(stopped)
         self.assertEqual(self.done[:3], ["start store", "start ingest", "start port"])
+
+    def test_in_time(self) -> None:
+        """All together have a time; who takes it up is left as it is, and the others have a moment each."""
+        self.staged.startService()
+        stopped = self.staged.stopService()
+        self.clock.advance(3)
+        self.stages[2].stopping.callback(None)
+        with logged() as log:
+            self.clock.advance(1.9)
+            self.assertEqual(self.done[-1], "stop ingest")
+            self.clock.advance(0.1)
+            self.assertEqual(self.done[-1], "stop store")
+            self.clock.advance(0.1)
+        self.successResultOf(stopped)
+        self.assertEqual(len(log.warnings), 2)
+        self.assertIn("did not stop in time", log.warnings[0])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_own_time(self) -> None:
+        """A service that has a time of its own is waited for."""
+        self.stages[0].stops_within = 8.0  # type: ignore[attr-defined]
+        for stage in self.stages[1:]:
+            stage.stopping.callback(None)
+        self.staged.startService()
+        stopped = self.staged.stopService()
+        self.clock.advance(7)
+        self.assertNoResult(stopped)
+        self.stages[0].stopping.callback(None)
+        self.successResultOf(stopped)
 
     def test_failing(self) -> None:
         """A service that cannot be stopped is logged, and keeps no other from it."""
@@ -61,7 +93,7 @@ class StagedServiceTests(SynchronousTestCase):
 
     def test_at_once(self) -> None:
         """Services that stop at once, as a plain Service does, need no Deferred."""
-        plain = StagedService()
+        plain = StagedService(self.clock, 5.0)
         Service().setServiceParent(plain)
         plain.startService()
         self.successResultOf(plain.stopService())
