@@ -145,8 +145,8 @@ class AgentSession:
         if known is not None:
             self._presence.sign(known.host)
 
-    def lost(self) -> None:
-        self._closed = True
+    def lost(self, why: str) -> None:
+        by_the_agent, self._closed = not self._closed, True
         self._transport.unregisterProducer()
         if self._hello_due.active():
             self._hello_due.cancel()
@@ -155,6 +155,8 @@ class AgentSession:
         if self._hello is not None:
             if self._agents.get(self._hello.host) is self:
                 del self._agents[self._hello.host]
+                if by_the_agent:
+                    self._presence.lost(self._hello.host, why)
             self._control.gone(self._hello.host, self)
 
     # -- what the transport calls

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Protocol as Seam
 
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
@@ -57,7 +58,7 @@ class Session(Seam):
     """What a connection hands its bytes to, once it is known what they are."""
 
     def feed(self, data: bytes) -> None: ...
-    def lost(self) -> None: ...
+    def lost(self, why: str) -> None: ...
 
 
 class _Deaf:
@@ -66,7 +67,7 @@ class _Deaf:
     def feed(self, data: bytes) -> None:
         pass
 
-    def lost(self) -> None:
+    def lost(self, why: str) -> None:
         pass
 
 
@@ -120,7 +121,7 @@ class CollectorConnection(Protocol):
         self.factory.connections.discard(self)
         self.factory.leaving.discard(self)
         if self._session is not None:
-            self._session.lost()
+            self._session.lost("connection closed" if reason.check(ConnectionDone) else "connection reset")
 
     def pause(self) -> None:
         self.transport.pauseProducing()

@@ -48,7 +48,7 @@ class GraphiteSession:
         for log in heard:
             self._presence.sign(log.host, beating=False)
 
-    def lost(self) -> None:
+    def lost(self, why: str) -> None:
         """A last line without its end is not a sample: it may have been cut off."""
         if self._tell is not None:
             self._tell.cancel()

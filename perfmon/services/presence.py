@@ -5,7 +5,7 @@ is one atomic step there, so it is told of once, and a host that another collect
 """
 
 from collections.abc import Callable, Mapping
-from itertools import takewhile
+from dataclasses import replace
 from typing import Protocol
 
 from twisted.application.service import Service
@@ -66,6 +66,7 @@ class PresenceService(Service):
         self._renewed: dict[str, float] = {}  # when the record of each host was last written for its TTL's sake
         self._changes: list[tuple[Transition, float]] = []  # with the time (s since the epoch)
         self._listeners: list[Callable[[str, State], None]] = []
+        self._lost: dict[str, str] = {}  # why the connections ended of those who gave no sign since
         self._loaded = False
         self._flushing: Deferred[None] | None = None
         self._clock = clock
@@ -102,6 +103,7 @@ class PresenceService(Service):
         if now - self._renewed.get(host, 0.0) >= DAY:
             self._renewed[host] = now
             self.describe(host, {"renewed": repr(now)})  # its record's TTL begins anew, however long it stays up
+        self._lost.pop(host, None)
         self._advance()  # a sign counts from its own moment, not from that of the last sweep
         change = self._keeper.sign(host, beating)
         if change is not None:
@@ -115,9 +117,13 @@ class PresenceService(Service):
     def forget(self, host: str) -> None:
         """`host` is to be known no longer, until it gives another sign."""
         self._keeper.forget(host)
-        for known in (self._last, self._signed, self._described, self._renewed):
+        for known in (self._last, self._signed, self._described, self._renewed, self._lost):
             known.pop(host, None)
         self._changes = [one for one in self._changes if one[0].host != host]
+
+    def lost(self, host: str, why: str) -> None:
+        """The connection of `host` has ended without a goodbye; that is no departure yet, but the reason of one."""
+        self._lost[host] = why
 
     def leave(self, host: str, reason: str) -> None:
         """`host` said goodbye."""
@@ -130,6 +136,8 @@ class PresenceService(Service):
         return {state.value: number for state, number in self._keeper.count().items()}
 
     def _note(self, change: Transition) -> None:
+        if change.state is State.DEPARTED:
+            change = replace(change, reason=self._lost.pop(change.host, change.reason))
         self._changes.append((change, self._wall()))
         if self._soon is None and self.running:
             # who asks a moment later is to find it written
@@ -193,15 +201,18 @@ class PresenceService(Service):
         self._last[record.host] = record.last_seen
 
     async def _write_changes(self) -> None:
-        """Writes the oldest changes: those that follow each other at once, alike, as one event."""
+        """Writes the oldest change, with all that are alike and came within a moment, as one event."""
         first, at = self._changes[0]
         state, reason = first.state, first.reason
-        noted = list(
-            takewhile(
-                lambda one: (one[0].state, one[0].reason) == (state, reason) and one[1] - at < _TOGETHER,
-                self._changes[:_CHUNK],
-            )
-        )
+        noted: list[tuple[Transition, float]] = []
+        seen: set[str] = set()  # the changes of one host keep their order
+        for one in self._changes[:_CHUNK]:
+            change, moment = one
+            if moment - at >= _TOGETHER:
+                break
+            if change.host not in seen and (change.state, change.reason) == (state, reason):
+                noted.append(one)
+            seen.add(change.host)
         latest = {change.host: self._last.get(change.host, 0.0) for change, _ in noted}
         changed = await self._roster.change(latest, state, at, reason)
         written = {id(one) for one in noted}  # not the first so many: some may have been forgotten meanwhile

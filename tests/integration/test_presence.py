@@ -30,7 +30,7 @@ class PresenceTests(IntegrationTestCase):
         self.assertNotEqual(collector.state("first"), "departed")
         eventually(lambda: collector.state("first") == "departed", "the departure")
         (departed,) = [event for event in collector.events("first") if event["kind"] == "departed"]
-        self.assertEqual(departed["reason"], "timeout")
+        self.assertIn(departed["reason"], ("connection closed", "connection reset"))
         last_sign = collector.get("/api/v1/hosts/first")["last_seen"]
         self.assertLessEqual(last_sign, killed)
         self.assertGreaterEqual(departed["at"] - last_sign, TIMEOUT - 0.1)
@@ -44,7 +44,7 @@ class PresenceTests(IntegrationTestCase):
         eventually(lambda: collector.state("second") == "up", "the second to be back")
         self.assertEqual([event["kind"] for event in collector.events("second")], ["up", "left", "up"])
         self.assertEqual([event["kind"] for event in collector.events("first")], ["up", "late", "departed", "up"])
-        self.assertIn("departed: first (timeout)", collector.log)
+        self.assertIn("departed: first (connection ", collector.log)
 
     def test_collector_restart_keeps_presence(self) -> None:
         """Agents reconnect to a collector that was killed: no departure, no sample missing or twice."""

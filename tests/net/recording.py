@@ -103,6 +103,7 @@ class RecordingPresence:
         self.signs: list[tuple[str, bool]] = []  # host, beating
         self.described: dict[str, dict[str, str]] = {}
         self.left: list[tuple[str, str]] = []  # host, reason
+        self.broken: list[tuple[str, str]] = []  # host, why its connection has ended
 
     def sign(self, host: str, beating: bool = True) -> None:
         self.signs.append((host, beating))
@@ -112,6 +113,9 @@ class RecordingPresence:
 
     def leave(self, host: str, reason: str) -> None:
         self.left.append((host, reason))
+
+    def lost(self, host: str, why: str) -> None:
+        self.broken.append((host, why))
 
 
 class RecordingRefusals:
@@ -199,11 +203,11 @@ class Peer(StringTransport):
             self.write(b"".join(lines[most:]))
         return [orjson.loads(line) for line in lines[:most]]
 
-    def drop(self) -> None:
+    def drop(self, reason: Exception | None = None) -> None:
         """The connection ends."""
         if not self.ended:
             self.ended = True
-            self._protocol.connectionLost(Failure(ConnectionDone()))
+            self._protocol.connectionLost(Failure(reason or ConnectionDone()))
 
     @property
     def closed(self) -> bool:

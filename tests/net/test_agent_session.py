@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from twisted.internet.error import ConnectionDone, ConnectionLost
+
 from perfmon.core.messages import MAX_LINE, MAX_SCHEMA, Gap
 from perfmon.core.reject import BAD_LINE, FUTURE, SCHEMA, TOO_OLD
 from perfmon.core.tiers import RAW
@@ -412,6 +414,28 @@ class ControlTests(PortCase):
         self.clock.advance(0)
         self.assertTrue(old.ended)
         self.assertIs(self.control.here["web1"], self.session())
+
+
+class LostTests(PortCase):
+    def test_without_a_goodbye(self) -> None:
+        """A connection that ends without a goodbye is told of, with what it ended by."""
+        for reason, why in ((ConnectionDone(), "connection closed"), (ConnectionLost(), "connection reset")):
+            self.presence.broken.clear()
+            self.agent().drop(reason)
+            self.assertEqual(self.presence.broken, [("web1", why)])
+
+    def test_by_the_collector(self) -> None:
+        """One that said goodbye, that was closed here, or that another has taken the place of, is not."""
+        peer = self.agent()
+        peer.send({"type": "goodbye"})
+        peer.drop()
+        self.agent().send(b"nonsense\n")
+        self.clock.advance(0)
+        old = self.agent()
+        self.agent()
+        old.drop()
+        self.connect().drop()
+        self.assertEqual(self.presence.broken, [])
 
 
 class DismissTests(PortCase):

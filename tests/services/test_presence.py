@@ -185,6 +185,26 @@ class PresenceServiceTests(PresenceCase):
             self.assertEqual(sorted(host for names in told for host in names), hosts)
         self.assertTrue([text for text in log.infos if text.endswith("and 980 more (timeout)")])
 
+    async def test_reasons(self) -> None:
+        """A host whose connection had broken has departed for that; one event for each reason, however they mix."""
+        store = await self.connected()
+        service = self.service(store)
+        hosts = [f"h{number}" for number in range(6)]
+        for host in hosts:
+            service.sign(host)
+        for host in hosts[::2]:
+            service.lost(host, "connection reset")
+        service.lost("h1", "connection closed")
+        await self.wait(0.5)
+        service.sign("h1")
+        await self.wait(2, (service, "h1"))
+        departed = [event for event in await store.events("0", 100) if event.kind == "departed"]
+        events = sorted((event.reason, sorted(event.hosts)) for event in departed)
+        self.assertEqual(events, [("connection reset", ["h0", "h2", "h4"]), ("timeout", ["h3", "h5"])])
+        await self.wait(2.5)
+        last = (await store.events("0", 100))[-1]
+        self.assertEqual((last.kind, last.hosts, last.reason), ("departed", ["h1"], "timeout"))
+
     async def test_asleep(self) -> None:
         """A collector that was frozen for longer than the timeout does not declare its hosts gone."""
         store = await self.connected()
