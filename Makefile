@@ -1,19 +1,25 @@
 # Two commands do everything on a machine with only Python and make:
 #   make run    a virtual environment, perfmon in it, a collector that watches this machine
 #   make test   lint, types and every test
+# And one does what takes longer:
+#   make test-faults    hundreds of random faults; SEED=7 plays those of a run that has failed once more
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 9000
 HTTP_PORT ?= 9001
 BIN := $(VENV)/bin
 
-.PHONY: run test lint clean
+.PHONY: run test test-faults lint clean
 
 run: $(VENV)/installed
 	$(BIN)/twistd --nodaemon --pidfile= perfmon --port $(PORT) --http-port $(HTTP_PORT) $(ARGS)
 
 test: lint
 	$(BIN)/python -m pytest $(TESTS)
+
+test-faults: $(VENV)/installed-test
+	$(BIN)/python -m pytest tests/integration/faults
+	$(BIN)/python -m tests.integration.faults $(if $(FAULTS),--faults $(FAULTS)) $(if $(SEED),--seed $(SEED))
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .
