@@ -18,7 +18,8 @@ class PresenceTests(IntegrationTestCase):
         second = self.agent(collector, "second")
         eventually(lambda: collector.points("first", "system.uptime"), "samples of the first")
         eventually(lambda: collector.points("second", "system.uptime"), "samples of the second")
-        self.assertEqual((collector.state("first"), collector.state("second")), ("up", "up"))
+        # samples may be stored a moment before what is known of their host
+        eventually(lambda: [collector.state(host) for host in ("first", "second")] == ["up", "up"], "both to be up")
         self.assertEqual(collector.get("/api/v1/hosts/first")["labels"], {"role": "db"})
         self.assertEqual(collector.get("/status")["agents"]["connected"], 2)
 
