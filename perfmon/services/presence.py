@@ -23,7 +23,7 @@ from perfmon.storage.store import HostRecord, StoreUnavailable
 SWEEP = 0.25  # s
 
 # How long stopping waits for the store to take the last changes.
-STOP_TIMEOUT = 1.5  # s
+STOP_TIMEOUT = 2.5  # s
 
 # Changes alike within this time are one event, also when they are written long after.
 _TOGETHER = 1.0  # s
