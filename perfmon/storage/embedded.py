@@ -36,8 +36,8 @@ _SOCKET = "valkey.sock"
 # The longest path that fits a unix socket address on every platform that has them (macOS: 104 bytes with its end).
 _MAX_SOCKET_PATH = 100
 
-# Valkey syncs its append-only file and ends well within this. One that is killed has lost nothing that it had
-# confirmed: it writes to the file before it answers, and the system keeps what was written.
+# Valkey syncs its append-only file and ends well within this. One that is killed may lose what it has confirmed while
+# its disk hung: with `everysec` it puts off writing to the file for up to two seconds then.
 _STOP_TIMEOUT = 3.0  # s
 
 # A server that ends at once would otherwise be restarted in a tight loop.
