@@ -23,7 +23,10 @@ ORDERS = ("stopped", "interval")
 
 
 def orders_of(fields: Mapping[str, str]) -> dict[str, Order]:
-    """Host to what is wanted of it, from fields ``HOST stopped`` (any value) and ``HOST interval`` (s)."""
+    """Host to what is wanted of it, from fields ``HOST stopped`` (any value) and ``HOST interval`` (s).
+
+    An interval that is none, or that no host may have, is not wanted.
+    """
     orders: dict[str, Order] = {}
     for field, value in fields.items():
         host, _, what = field.rpartition(" ")
@@ -31,7 +34,10 @@ def orders_of(fields: Mapping[str, str]) -> dict[str, Order]:
         if what == "stopped":
             orders[host] = Order(True, order.interval)
         elif what == "interval":
-            orders[host] = Order(order.stopped, float(value))
+            try:
+                orders[host] = Order(order.stopped, checked_interval(float(value)))
+            except ValueError:
+                continue
     return orders
 
 

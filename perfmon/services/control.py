@@ -4,11 +4,10 @@ Each collector keeps all of it in memory, and tells its own agents: when they co
 collector was told is seen within `POLL`.
 """
 
-from collections.abc import Mapping
 from typing import Protocol
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, ensureDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -25,9 +24,9 @@ POLL = 1.0  # s
 class Orders(Protocol):
     """The part of the store that control needs."""
 
-    async def orders_revision(self) -> int: ...
-    async def orders(self) -> tuple[int, dict[str, str]]: ...
-    async def order(self, host: str, what: str, value: str) -> None: ...
+    async def orders_revision(self) -> str: ...
+    async def orders(self) -> tuple[str, dict[str, str]]: ...
+    async def order(self, host: str, what: str, value: str) -> tuple[str, str, dict[str, str]]: ...
 
 
 class Records(Protocol):
@@ -44,12 +43,14 @@ class Control(Service):
     def __init__(self, store: Orders, records: Records, clock: IReactorTime) -> None:
         self._store = store
         self._records = records
-        self._orders: Mapping[str, Order] = {}
-        self._revision = -1  # of the orders; none is -1
+        self._orders: dict[str, Order] = {}
+        self._known = False  # whether the orders were ever read
+        self._revision: str | None = None  # of the orders; None where they have changed beyond what is known here
         self._here: dict[str, Controlled] = {}
-        self._sampling: dict[str, Order] = {}  # as the agents here say
+        self._told: dict[str, Order] = {}  # how the agents here sample once they have done what they were told
         self._read_at = 0.0
         self._clock = clock
+        self._lock = DeferredLock()  # what was read before an order must not come after it
         self._reading: Deferred[None] | None = None
         self._polls = LoopingCall(self._poll)
         self._polls.clock = clock
@@ -69,25 +70,29 @@ class Control(Service):
     def arrived(self, host: str, agent: Controlled, stopped: bool, interval: float) -> None:
         """The agent of `host` is here, and samples like that."""
         self._here[host] = agent
+        self._told[host] = Order(stopped, interval)
         self.said(host, stopped, interval)
         self._tell(host)
 
     def said(self, host: str, stopped: bool, interval: float) -> None:
-        """The agent says how it samples now."""
-        self._sampling[host] = Order(stopped, interval)
+        """The agent says how it samples now. It is told nothing again: it may be unable to do it."""
         self._records.describe(host, {"stopped": "1" if stopped else "", "interval": repr(interval)})
 
     def gone(self, host: str, agent: Controlled) -> None:
         if self._here.get(host) is agent:
-            del self._here[host], self._sampling[host]
+            del self._here[host], self._told[host]
 
     # -- what people call
 
     async def order(self, host: str, what: str, value: str) -> Order:
         """Sets ``stopped`` or ``interval``, or takes it back with an empty `value`. Raises `StoreUnavailable`."""
-        await self._store.order(host, what, value)
-        await self._read()
-        return self.wanted(host)
+        async with self._lock:
+            before, after, fields = await self._store.order(host, what, value)
+            order = self._orders[host] = orders_of(fields).get(host, NO_ORDER)
+            # not all of them are read for each: who stops ten thousand hosts would wait for ever
+            self._revision = after if before == self._revision else None
+            self._tell(host)
+        return order
 
     def wanted(self, host: str) -> Order:
         """What is wanted of `host`, as far as it is known here."""
@@ -110,27 +115,29 @@ class Control(Service):
 
     async def _look(self) -> None:
         try:
-            old = self._clock.seconds() - self._read_at > DAY  # reading renews how long they are kept
-            if old or await self._store.orders_revision() != self._revision:
-                await self._read()
+            async with self._lock:
+                old = self._clock.seconds() - self._read_at > DAY  # reading renews how long they are kept
+                if old or self._revision is None or await self._store.orders_revision() != self._revision:
+                    await self._read()
         except StoreUnavailable:
             pass  # the connection has logged it; what is known goes on to count
 
     async def _read(self) -> None:
-        before, first = self._orders, self._revision < 0
         self._revision, fields = await self._store.orders()
         self._orders, self._read_at = orders_of(fields), self._clock.seconds()
+        self._known = True
         for host in list(self._here):
-            if first or before.get(host) != self._orders.get(host):
-                self._tell(host)
+            self._tell(host)
 
     def _tell(self, host: str) -> None:
-        """Tells the agent what it does not do yet."""
-        agent, sampling = self._here.get(host), self._sampling.get(host)
-        if agent is None or sampling is None or self._revision < 0:
+        """Tells the agent what it was not told yet, and does not do."""
+        agent = self._here.get(host)
+        if agent is None or not self._known:
             return  # those who are here are told when the orders are known
-        wanted = self.wanted(host)
-        if wanted.interval is not None and wanted.interval != sampling.interval:
-            agent.order_interval(wanted.interval)
-        if wanted.stopped != sampling.stopped:
+        wanted, told = self.wanted(host), self._told[host]
+        interval = told.interval if wanted.interval is None else wanted.interval
+        self._told[host] = Order(wanted.stopped, interval)
+        if interval is not None and interval != told.interval:
+            agent.order_interval(interval)
+        if wanted.stopped != told.stopped:
             agent.order_stopped(wanted.stopped)

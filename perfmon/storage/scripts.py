@@ -168,19 +168,19 @@ redis.call('EXPIRE', KEYS[2], ARGV[5])
 return 1
 """
 
-# KEYS: a hash. ARGV: TTL (s), then fields and values in turn; an empty value takes its field out. Raises the revision
-# if that changed something.
+# KEYS: a hash. ARGV: TTL (s), a new revision, a field and its value (empty: it is taken out), then other fields. Where
+# that changes something the hash has the new revision. Returns the revision before and after, and the other fields.
 REVISE = """
-local changed = false
-for i = 2, #ARGV, 2 do
-  local field, value = ARGV[i], ARGV[i + 1]
-  if (redis.call('HGET', KEYS[1], field) or '') ~= value then
-    changed = true
-    if value == '' then redis.call('HDEL', KEYS[1], field) else redis.call('HSET', KEYS[1], field, value) end
-  end
+local ttl, new, field, value = unpack(ARGV, 1, 4)
+local before = redis.call('HGET', KEYS[1], ';revision') or ''
+local after = before
+if (redis.call('HGET', KEYS[1], field) or '') ~= value then
+  after = new
+  if value == '' then redis.call('HDEL', KEYS[1], field) else redis.call('HSET', KEYS[1], field, value) end
+  redis.call('HSET', KEYS[1], ';revision', after)
 end
-if changed then redis.call('HINCRBY', KEYS[1], ';revision', 1) end
-redis.call('EXPIRE', KEYS[1], ARGV[1])
+redis.call('EXPIRE', KEYS[1], ttl)
+return {before, after, redis.call('HMGET', KEYS[1], unpack(ARGV, 5))}
 """
 
 # ARGV: hosts. Returns for each: time of its last sign, whether it is present, the fields of its meta hash.

@@ -142,20 +142,30 @@ class Store(MultiService):
                 replies.append(self._writer.call("EXPIRE", keys.meta(host), self._ttl))
             await _all(replies)
 
-    async def order(self, host: str, what: str, value: str) -> None:
-        """Keeps what is wanted of the sampling of `host`; an empty value takes it back."""
-        await self._writer.call("EVAL", scripts.REVISE, 1, keys.CONTROL, self._ttl, f"{host} {what}", value)
+    async def order(self, host: str, what: str, value: str) -> tuple[str, str, dict[str, str]]:
+        """Keeps what is wanted of the sampling of `host`; an empty value takes it back.
 
-    async def orders_revision(self) -> int:
-        """Changes whenever the orders do; 0 without any."""
-        return int(await self._reader.call("HGET", keys.CONTROL, REVISION_FIELD) or 0)
+        Returns the revision of the orders before and after, and ``HOST WHAT`` to all that is wanted of this host.
+        """
+        fields = [f"{host} {each}" for each in ORDERS]
+        before, after, values = await self._writer.call(
+            *("EVAL", scripts.REVISE, 1, keys.CONTROL, self._ttl),
+            *(os.urandom(8).hex(), f"{host} {what}", value, *fields),
+        )
+        wanted = {field: text.decode() for field, text in zip(fields, values, strict=True) if text is not None}
+        return before.decode(), after.decode(), wanted
 
-    async def orders(self) -> tuple[int, dict[str, str]]:
+    async def orders_revision(self) -> str:
+        """Changes whenever the orders do, and is never one that was; empty without any."""
+        revision: bytes | None = await self._reader.call("HGET", keys.CONTROL, REVISION_FIELD)
+        return (revision or b"").decode()
+
+    async def orders(self) -> tuple[str, dict[str, str]]:
         """The revision, and ``HOST WHAT`` to the value that is wanted. They are kept anew from now on."""
         flat = _text(await self._reader.call("HGETALL", keys.CONTROL))
         await self._writer.call("EXPIRE", keys.CONTROL, self._ttl)
         fields = dict(zip(flat[0::2], flat[1::2], strict=True))
-        return int(fields.pop(REVISION_FIELD, 0)), fields
+        return fields.pop(REVISION_FIELD, ""), fields
 
     async def host_names(self) -> list[str]:
         """All known hosts."""
@@ -179,8 +189,8 @@ class Store(MultiService):
                 await self._writer.call("ZREM", key, *flat[0::2])
         for key in (keys.HOSTS, keys.PRESENT):
             await self._writer.call("ZREM", key, host)
-        orders = [item for what in ORDERS for item in (f"{host} {what}", "")]
-        await self._writer.call("EVAL", scripts.REVISE, 1, keys.CONTROL, self._ttl, *orders)
+        for what in ORDERS:
+            await self.order(host, what, "")
         removed = 0
         async for found in self._scanned("SCAN", match=keys.of_host(host)):
             removed += await self._writer.call("UNLINK", *found)

@@ -24,6 +24,12 @@ class OrderTests(SynchronousTestCase):
         """What a later version has added is left alone."""
         self.assertEqual(orders_of({"web1 colour": "red", "web1 stopped": "1"}), {"web1": Order(stopped=True)})
 
+    def test_bad_interval(self) -> None:
+        """An interval that no host may have is not wanted; what else is wanted of the host is."""
+        for bad in ("", "soon", "nan", "inf", "0", "-1", "86401"):
+            orders = orders_of({"web1 interval": bad, "web1 stopped": "1", "web2 interval": "5"})
+            self.assertEqual(orders, {"web1": Order(stopped=True), "web2": Order(interval=5.0)}, bad)
+
     def test_interval(self) -> None:
         for good in (0.1, 5.0, 86_400.0):
             self.assertEqual(checked_interval(good), good)

@@ -1,5 +1,6 @@
 """Tests for `perfmon.services.control`, on a real store."""
 
+from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.internet.task import Clock
 
 from perfmon.core.control import Order
@@ -35,6 +36,23 @@ class Agent:
         self._control.said(self._host, stopped, interval)
 
 
+class SlowAgent(Agent):
+    """Does as it is told, but what it says is still on its way until `arrives`."""
+
+    def __init__(self, control: Control) -> None:
+        super().__init__(control)
+        self._said: list[tuple[bool, float]] = []
+
+    def _say(self, stopped: bool, interval: float) -> None:
+        self._sampling = (stopped, interval)
+        self._said.append(self._sampling)
+
+    def arrives(self) -> None:
+        said, self._said = self._said, []
+        for stopped, interval in said:
+            self._control.said(self._host, stopped, interval)
+
+
 class ControlTests(StoreCase):
     async def started(self, store: Store | None = None) -> Control:
         """One that knows the orders there are."""
@@ -42,7 +60,7 @@ class ControlTests(StoreCase):
         control = Control(store or await self.connected(), self.records, self.clock)
         control.startService()
         self.addCleanup(control.stopService)
-        await until(lambda: control._revision >= 0, "the orders")
+        await until(lambda: control._known, "the orders")
         self.clocks = [*getattr(self, "clocks", []), self.clock]
         return control
 
@@ -78,6 +96,46 @@ class ControlTests(StoreCase):
         self.assertEqual(agent.orders, [2.5, True], "it has gone")
         self.assertEqual(Agent(control, stopped=True, interval=2.5).orders, [False])
 
+    async def test_before_the_answer(self) -> None:
+        """Who changes their mind before the agent has answered is obeyed, and its late answers change nothing."""
+        control = await self.started()
+        agent = SlowAgent(control)
+        for what, value in (("stopped", "1"), ("stopped", ""), ("interval", "2.5"), ("interval", "10.0")):
+            await control.order("web1", what, value)
+        self.assertEqual(agent.orders, [True, False, 2.5, 10.0])
+        agent.arrives()
+        await self.polled(control)
+        self.assertEqual(agent.orders, [True, False, 2.5, 10.0])
+        self.assertEqual(self.records.described["web1"], {"stopped": "", "interval": "10.0"})
+
+    async def test_at_once(self) -> None:
+        """Orders of one moment are done in their order, while the orders are being looked at, too."""
+        control = await self.started()
+        agent = Agent(control)
+        self.clock.advance(POLL)
+        await gatherResults([ensureDeferred(control.order("web1", "stopped", value)) for value in ("1", "", "1", "")])
+        await self.polled(control)
+        self.assertEqual(agent.orders, [True, False, True, False])
+
+    async def test_unable(self) -> None:
+        """An agent that cannot do what is wanted is not told for ever; one that comes back is told again."""
+
+        class Fixed(Agent):
+            def order_interval(self, interval: float) -> None:
+                self.orders.append(interval)
+                self._say(*self._sampling)
+
+        control = await self.started()
+        agent = Fixed(control)
+        await control.order("web1", "interval", "2.5")
+        for _ in range(3):
+            await control.order("web2", "stopped", "1")
+            await control.order("web2", "stopped", "")
+            await self.polled(control)
+        self.assertEqual(agent.orders, [2.5])
+        self.assertEqual(self.records.described["web1"]["interval"], "10.0")
+        self.assertEqual(Fixed(control).orders, [2.5])
+
     async def test_another_collector(self) -> None:
         """What another collector was told is seen at the next look, and by one that starts later."""
         one, other = await self.started(), await self.started()
@@ -85,8 +143,10 @@ class ControlTests(StoreCase):
         await one.order("web1", "stopped", "1")
         await self.polled(other)
         self.assertEqual(agent.orders, [True])
+        await other.order("web1", "interval", "2.5")
+        self.assertEqual(await one.order("web1", "stopped", ""), Order(interval=2.5), "also what one was not told")
         third = await self.started()
-        self.assertEqual(third.wanted("web1"), Order(stopped=True))
+        self.assertEqual(third.wanted("web1"), Order(interval=2.5))
 
     async def test_agent_was_first(self) -> None:
         """An agent that came before the orders were known is told when they are, also to begin again."""
@@ -155,3 +215,23 @@ class ControlTests(StoreCase):
         self.server("FLUSHALL")
         await self.polled(control)
         self.assertEqual(agent.orders, [True, False])
+
+    async def test_flushed_and_ordered(self) -> None:
+        """After such a loss a new order is seen by other collectors, though it is the first again."""
+        one, other = await self.started(), await self.started()
+        agent = Agent(other)
+        await one.order("web2", "stopped", "1")
+        await self.polled(other)
+        self.server("FLUSHALL")
+        await one.order("web1", "stopped", "1")
+        await self.polled(other)
+        self.assertEqual(agent.orders, [True])
+
+    async def test_strange_fields(self) -> None:
+        """What no collector can have written spoils nothing else, and reaches no agent."""
+        control = await self.started()
+        agent = Agent(control)
+        strange = ("web1 interval", "0", "web2 interval", "soon", "web3", "x", "web1 stopped", "1")
+        self.server("HSET", keys.CONTROL, *strange, ";revision", "7")
+        await self.polled(control)
+        self.assertEqual(agent.orders, [True])
