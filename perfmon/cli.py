@@ -82,6 +82,8 @@ async def _hosts(client: Client, options: argparse.Namespace) -> Shown:
                 for _, metric, how in HOST_COLUMNS
             ]
             state = Text(host["state"], style=STATE_STYLES.get(host["state"], ""))
+            if host["stopped"]:
+                state.append(", stopped", style="dim")
             times = moment(host["since"]), moment(host["last_seen"])
             table.add_row(Text(host["host"]), state, *times, *cells, offset(host))
         console.print(table)
@@ -155,8 +157,14 @@ async def _delete(client: Client, options: argparse.Namespace) -> Shown:
 async def _control(client: Client, options: argparse.Namespace) -> Shown:
     """Orders the same of several hosts; one that cannot be told keeps none of the others from it."""
     body = {"interval": options.interval} if options.order == "interval" else {}
+    hosts: list[str] = []
     answers, problems = [], []
-    for host in options.hosts:
+    for word in options.hosts:
+        try:
+            hosts += await _hosts_of(client, word)
+        except ClientError as problem:
+            problems.append(str(problem))
+    for host in dict.fromkeys(hosts):
         try:
             answers.append(await client.post(f"/api/v1/hosts/{quote(host, safe='')}/{options.order}", body))
         except ClientError as problem:
@@ -167,9 +175,20 @@ async def _control(client: Client, options: argparse.Namespace) -> Shown:
             console.print(Text(ordered(answer)))
 
     if problems:
-        show(Console())
-        raise ClientError("; ".join(problems))
+        _print(answers, show, options.json)
+        raise ClientError("\nperfmon: ".join(dict.fromkeys(problems)))
     return answers, show
+
+
+async def _hosts_of(client: Client, word: str) -> list[str]:
+    """The hosts that `word` means: the one of this name, or those with an agent that match the pattern."""
+    if not any(special in word for special in "*?["):
+        return [word]
+    known = await client.get("/api/v1/hosts", {"host": word, "metric": "-"})
+    found = [host["host"] for host in known["hosts"] if host["kind"] == "agent"]
+    if not found:
+        raise ClientError(f"no host with an agent matches {word!r}")
+    return found
 
 
 def ordered(answer: dict[str, Any]) -> str:
@@ -265,12 +284,12 @@ def parser() -> argparse.ArgumentParser:
 
     for order, what in (("stop", "end the sampling of"), ("start", "begin again with the sampling of")):
         command = commands.add_parser(order, parents=[common], help=f"{what} hosts; their signs of life go on")
-        command.add_argument("hosts", nargs="+", metavar="host", help="its name (several)")
+        command.add_argument("hosts", nargs="+", metavar="host", help="name or pattern, such as 'web*' (several)")
         command.set_defaults(run=_control, order=order)
 
     interval = commands.add_parser("interval", parents=[common], help="set how often hosts sample")
     interval.add_argument("interval", help="such as 5s")
-    interval.add_argument("hosts", nargs="+", metavar="host", help="its name (several)")
+    interval.add_argument("hosts", nargs="+", metavar="host", help="name or pattern, such as 'web*' (several)")
     interval.set_defaults(run=_control, order="interval")
 
     events = commands.add_parser("events", parents=[common], help="who came and who went")
@@ -314,13 +333,17 @@ def main(arguments: list[str] | None = None) -> None:
         if shown is None:
             return
         answer, show = shown
-        if options.json:
-            sys.stdout.write(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode() + "\n")
-        else:
-            # a pipe has no width to fit into
-            show(Console(width=None if sys.stdout.isatty() else 1000))
+        _print(answer, show, options.json)
 
     react(lambda reactor: ensureDeferred(run()))
+
+
+def _print(answer: Any, show: Callable[[Console], None], as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode() + "\n")
+    else:
+        # a pipe has no width to fit into
+        show(Console(width=None if sys.stdout.isatty() else 1000))
 
 
 def _joined(words: list[str]) -> list[str]:

@@ -215,7 +215,7 @@ class RunTests(AnsweringCase):
         refusal = answer(body, b"404 Not Found").replace(b"404 Not Found", b"404 Not Found\r\nConnection: close")
         self.answers(refusal)
         code, out, error = await self.run_it("stop", "web1", "web2")
-        self.assertEqual((code, out, error), (1, "", "perfmon: no host; no host\n"))
+        self.assertEqual((code, out, error), (1, "", "perfmon: no host\n"), "the same only once")
 
     async def test_not_written(self) -> None:
         """A file that cannot be written ends it with 1 and says why."""
