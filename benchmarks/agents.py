@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from traffic import Traffic
 
-from perfmon.core.messages import Ack, Error, Heartbeat, LineBuffer, Refused, Welcome, encode, from_collector
+from perfmon.core.messages import Ack, Error, Heartbeat, LineBuffer, Refused, Resend, Welcome, encode, from_collector
 
 # The longest that a turn waits for something to happen: work that is due by the clock gets done.
 _TURN = 0.02  # s
@@ -99,12 +99,14 @@ class Agents:
             self._turn(_TURN if due is None else min(_TURN, max(0.0, due[0] - now)))
 
     def again(self) -> None:
-        """As if nothing had been sent: the same rounds once more, on the same connections."""
+        """As if nothing had been sent: the same rounds once more, on new connections, for seqs rise on each."""
         self.acked = 0
         self.taken.clear()
         for agent in self._all:
-            agent.sent = agent.acked = 0
+            agent.acked = 0
             agent.due.clear()
+            if agent.link is not None:
+                self._lose(agent)
 
     def close(self) -> None:
         for agent in self._all:
@@ -200,6 +202,10 @@ class Agents:
                 self.heartbeat = message.heartbeat
                 agent.pending = memoryview(agent.schema)
                 self._send(agent)
+            elif isinstance(message, Resend):
+                agent.sent = message.seq - 1
+                if not agent.writing:
+                    self._send(agent)
             elif isinstance(message, Error | Refused):
                 raise SystemExit(f"the collector says: {message.reason}")
 

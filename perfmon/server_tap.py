@@ -272,6 +272,7 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
     heartbeat = config.timeouts.departed / 3
     refusals = Refusals(time.monotonic)
     ingest = Ingest(store, reactor, time.time, config.tiers[0], config.batch_size, config.batch_time)
+    store.listen(ingest.store_replaced)
     commits = Commits(time.monotonic)
     ingest.listen(commits)
     sealing = Sealing(store.windows, reactor, time.time)

@@ -125,6 +125,11 @@ class HostLog:
                 del self.heads[min(self.heads)]
         return state
 
+    def undeclare(self) -> None:
+        """Names may have gone from any head: the next append to each declares them again."""
+        for state in self.heads.values():
+            state.declared = 0
+
     def saw_row(self, row: Row) -> None:
         """Keeps `row` if it is the newest of its schema."""
         known = self.latest_rows.get(row.first)

@@ -117,6 +117,14 @@ class Ingest(Service):
     def detach(self, source: Source) -> None:
         self._sources.detach(source)
 
+    def store_replaced(self) -> None:
+        """What the store has may be older than what it had: names that were declared in it may be gone from it."""
+        logs = set(self._numbering.logs)
+        for item, *_ in self._waiting:  # of an earlier numbering, perhaps
+            logs |= {item.log} if isinstance(item, Row) else item.logs()
+        for log in logs:
+            log.undeclare()
+
     @property
     def paused(self) -> bool:
         """Whether the sources are held up, for too much waits to be stored."""

@@ -196,7 +196,7 @@ class Spool:
         if self._memory.rounds > MAX_IN_MEMORY:
             self._drop_oldest(self._memory, sent, f"the disk took none, and memory has room for {MAX_IN_MEMORY}")
         file = self._file
-        while file is not None and (self._of_file(lambda file: file.used) or 0) > self._max_size:
+        while file is not None and (self._guarded(file, lambda it: it.used) or 0) > self._max_size:
             if not self._drop_oldest(file, sent, f"--spool-size {self._max_size} bytes is full"):
                 break
 
@@ -226,7 +226,9 @@ class Spool:
         return [self._memory] if self._file is None else [self._memory, self._file]
 
     def _guarded(self, place: SpoolFile, call: Callable[[SpoolFile], _T]) -> _T | None:
-        return self._of_file(call) if place is self._file else call(place)
+        if place is self._memory:
+            return call(place)
+        return self._of_file(call) if place is self._file else None  # it may have been put aside meanwhile
 
     def _of_file(self, call: Callable[[SpoolFile], _T]) -> _T | None:
         """What `call` makes of the file; None without one, and where it takes nothing."""

@@ -9,7 +9,7 @@ Importing this module installs the reactor (txredisapi does).
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,11 +104,15 @@ class Connection(Service):
         user: str = "",
         password: str = "",
         database: int = 0,
+        replaced: Callable[[], None] = lambda: None,
     ) -> None:
+        """`replaced` is called before anything is sent to another server than the last, or to a restarted one."""
         self.setName(name)
         self.problem: str | None = "not connected yet"
         self._credentials = [part for part in (user, password) if part]
         self._database = database
+        self._replaced = replaced
+        self._server: frozenset[bytes] | None = None  # what tells the last one from all others
         self._live: StoreProtocol | None = None
         # an embedded server starts within 50 ms, and a repaired store must not be kept waiting
         self._client = Reconnecting(endpoint, self._protocol, self._prepare, self._say, clock, longest=2.0)
@@ -154,9 +158,22 @@ class Connection(Service):
             await _translated(protocol.execute_command("SELECT", self._database))
         # answered with -LOADING while the server still reads its files
         await _translated(protocol.execute_command("PING"))
+        server = await self._server_of(protocol)
+        if server is None or server != self._server:
+            self._server = server
+            self._replaced()
         self._live = protocol
         self._log.info("{connection}: connected", connection=self.name)
         self.problem = None
+
+    async def _server_of(self, protocol: StoreProtocol) -> frozenset[bytes] | None:
+        """The ids of the server's process and of the history of its data; None where it does not tell."""
+        try:
+            told = [await _translated(protocol.execute_command("INFO", part)) for part in ("server", "replication")]
+        except StoreUnavailable:  # the user may not ask for that
+            return None
+        lines = b"".join(told).splitlines()
+        return frozenset(line for line in lines if line.startswith((b"run_id:", b"master_replid:"))) or None
 
     def _lost(self, protocol: StoreProtocol) -> None:
         if self._live is protocol:

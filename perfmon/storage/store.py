@@ -5,7 +5,7 @@ Every key gets a TTL with its first write; purging is the store's own expiry.
 """
 
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,12 +72,21 @@ class Store(MultiService):
         tiers: Sequence[Tier] = TIERS,
     ) -> None:
         super().__init__()
-        self._writer = Connection("store (writing)", endpoint, clock, user, password, database)
+        self._listeners: list[Callable[[], None]] = []
+        self._writer = Connection("store (writing)", endpoint, clock, user, password, database, self._replaced)
         self._reader = Connection("store (reading)", endpoint, clock, user, password, database)
         self._writer.setServiceParent(self)
         self._reader.setServiceParent(self)
         self.windows = Windows(self._writer, self._reader, tiers)
         self._ttl = max(META_TTL, *(tier.retention for tier in tiers))  # s, of what is known of hosts
+
+    def listen(self, replaced: Callable[[], None]) -> None:
+        """`replaced` is called before anything is written to a server that may have an older state than the last."""
+        self._listeners.append(replaced)
+
+    def _replaced(self) -> None:
+        for listener in self._listeners:
+            listener()
 
     @property
     def problem(self) -> str | None:
