@@ -12,7 +12,7 @@ _HOST_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]+)):(\d+)")
 
 
 # An attempt that is not answered by then is given up: a server that is cut off should not hold up the next one.
-CONNECT_TIMEOUT = 10.0  # s
+CONNECT_TIMEOUT = 5.0  # s
 
 
 class ServerOptions(ConfigurableOptions):

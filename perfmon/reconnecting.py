@@ -68,7 +68,7 @@ class Reconnecting(Service, Generic[_P]):
         self._prepare = prepare
         self._note = note
         self._clock = clock
-        self._longest = longest
+        self.longest = longest  # may be changed at any time
         self._open: _P | None = None
         self._keeping: Deferred[None] = succeed(None)
 
@@ -99,9 +99,9 @@ class Reconnecting(Service, Generic[_P]):
         attempt = 0
         while self.running:
             lasted = await self._connection()
-            attempt = 0 if lasted >= self._longest else attempt + 1
+            attempt = 0 if lasted >= self.longest else attempt + 1
             if self.running:
-                pause = min(_FIRST * 1.7 ** min(attempt, 100), self._longest)
+                pause = min(_FIRST * 1.7 ** min(attempt, 100), self.longest)
                 await deferLater(self._clock, pause * random.uniform(0.5, 1.0))
 
     async def _connection(self) -> float:

@@ -114,18 +114,20 @@ class StoreCase(TestCase):
     def setUp(self) -> None:
         self.server.reset()
 
-    async def connected(self) -> Store:
+    async def connected(self, collector: str = "collector") -> Store:
         """A store that is connected to the server; stopped with the test."""
-        store = self.new_store()
+        store = self.new_store(collector=collector)
         await until(lambda: store.problem is None, "the store")
         return store
 
-    def new_store(self, server: Server | None = None, password: str = "", database: int = 0) -> Store:
+    def new_store(
+        self, server: Server | None = None, password: str = "", database: int = 0, collector: str = "collector"
+    ) -> Store:
         """A store that was started and may be connected yet or not; stopped with the test."""
         from twisted.internet import reactor
 
         endpoint = UNIXClientEndpoint(reactor, (server or self.server).socket)
-        store = Store(endpoint, reactor, password=password, database=database)
+        store = Store(endpoint, reactor, password=password, database=database, collector=collector)
         store.startService()
         self.addCleanup(store.stopService)
         return store

@@ -51,7 +51,6 @@ class Hello(_Message, frozen=True):
             "labels": _encoder.encode(self.labels).decode(),
             "platform": _encoder.encode(self.platform).decode(),
             "agent": self.agent[:100],
-            "boot": self.boot[:100],
             "interval": repr(self.interval),
         }
 

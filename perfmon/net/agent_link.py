@@ -45,6 +45,11 @@ from perfmon.reconnecting import Reconnecting
 # The collector answers a hello at once; one that does not is stuck.
 WELCOME_TIMEOUT = 10.0  # s
 
+# The longest pause between attempts to connect; shorter where the heartbeat timeout is. A collector that starts anew is
+# to hear of each agent before it takes it for departed.
+_LONGEST_PAUSE = 5.0  # s
+_ATTEMPTS = 3  # within a timeout
+
 # A heartbeat is sent so often at least, also where acknowledgements stand in for it: it measures the clocks.
 CLOCK_INTERVAL = 30.0  # s
 
@@ -132,7 +137,7 @@ class LinkProtocol(Protocol):
         self._sent_at = 0.0
         self._heartbeat = 0.0  # s
         self._heard = 0.0
-        self._timeout = WELCOME_TIMEOUT
+        self.timeout = WELCOME_TIMEOUT
         self._beats = beats(self._beat, clock)
         self._difference = ClockFilter()
         self._beaten = (0.0, 0.0)  # the last heartbeat, by the wall and by the clock
@@ -215,7 +220,7 @@ class LinkProtocol(Protocol):
     def _begin(self, welcome: Welcome) -> None:
         if self.welcomed or not welcome.heartbeat > 0:
             raise ProtocolError(f"a welcome out of place: {welcome}")
-        self._timeout = welcome.timeout
+        self.timeout = welcome.timeout
         self.welcomed = True
         self._heartbeat = welcome.heartbeat
         self._beats.stop()
@@ -247,8 +252,8 @@ class LinkProtocol(Protocol):
     def _beat(self) -> None:
         if not self.welcomed:
             self._end("the collector did not answer")
-        elif self._clock.seconds() - self._heard > self._timeout:
-            self._end(f"the collector gave no sign for {self._timeout:g} s")
+        elif self._clock.seconds() - self._heard > self.timeout:
+            self._end(f"the collector gave no sign for {self.timeout:g} s")
         else:
             self._send_heartbeat()
 
@@ -263,7 +268,7 @@ class LinkProtocol(Protocol):
     def _leave_within(self, seconds: float, why: str) -> None:
         """The collector asks for it; not all agents are to come to another one in the same moment."""
         if self._leaving is None:
-            pause = random.uniform(0.0, max(0.0, min(seconds, self._timeout)))
+            pause = random.uniform(0.0, max(0.0, min(seconds, self.timeout)))
             self._leaving = self._clock.callLater(pause, self._end, f"it asks for that: {why}")
 
     def _end(self, why: str) -> None:
@@ -304,7 +309,7 @@ class AgentLink(Service):
         self._wall = wall
         self._current: LinkProtocol | None = None
         self._problems: dict[str, str] = {}  # server -> what the log was told of it
-        self._client = Reconnecting(servers, self._protocol, self._prepare, self._failed, clock, longest=15.0)
+        self._client = Reconnecting(servers, self._protocol, self._prepare, self._failed, clock, longest=_LONGEST_PAUSE)
 
     def _protocol(self) -> LinkProtocol:
         """What the next connection speaks."""
@@ -325,6 +330,7 @@ class AgentLink(Service):
     async def _prepare(self, protocol: LinkProtocol) -> None:
         await protocol.ready
         self._current = protocol
+        self._client.longest = min(_LONGEST_PAUSE, protocol.timeout / _ATTEMPTS)
         self._problems.clear()
         self._log.info("connected to {server}", server=self._servers.shown)
         protocol.whenDisconnected().addCallback(lambda _: self._servers.leave() if protocol.left else None)

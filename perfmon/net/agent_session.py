@@ -208,6 +208,10 @@ class AgentSession:
         self._send(Reconnect(why))
         self._close()
 
+    def invite(self, why: str, within: float) -> None:
+        """Asks the agent to connect anew within so many seconds, and so to introduce itself once more."""
+        self._send(Reconnect(why, within))
+
     def abort(self) -> None:
         """Ends the connection at once."""
         self._closed = True
@@ -279,7 +283,7 @@ class AgentSession:
         interval, timeout = self._beat
         self._send(Welcome(PROTOCOL, interval, timeout))
         self._intake.attach(self)
-        self._presence.sign(hello.host)
+        self._presence.arrived(hello.host, hello.boot[:100])
         self._presence.describe(hello.host, hello.record())
         self._control.arrived(hello.host, self, hello.stopped, hello.interval)
 

@@ -37,6 +37,9 @@ FAREWELL = 1.0  # s
 # So many at once are given that time, for each holds a descriptor; more are closed as soon as the reason is sent.
 MAX_FAREWELLS = 64
 
+# Within so long all agents have introduced themselves once more to a store that was emptied: 20,000, 1,300 a second.
+REINTRODUCED = 15.0  # s
+
 # Most that is read of a Graphite sender at once. What waits of a busy one is many times Twisted's 64 KiB, and a line
 # costs half as much in so large a piece.
 GRAPHITE_READ = 512 << 10  # bytes
@@ -208,8 +211,13 @@ class CollectorFactory(Factory):
         for connection in [*self.connections, *self.leaving]:
             connection.close()
 
+    def storeEmptied(self) -> None:
+        """What agents have said of themselves is lost: they are to say it once more, not all at once."""
+        for agent in list(self.agents.values()):
+            agent.invite("the store has lost its data", REINTRODUCED)
+
     def hostChanged(self, host: str, state: State) -> None:
         """A host that has departed while its connection stands: the connection is dead too."""
         agent = self.agents.get(host)
-        if agent is not None and state is State.DEPARTED:
+        if agent is not None and state in (State.DEPARTED, State.ABSENT):
             agent.abort()

@@ -39,6 +39,9 @@ class Intake(Protocol):
 class PresenceSeam(Protocol):
     """Is told who gives signs of life."""
 
+    def arrived(self, host: str, boot: str) -> None:
+        """The agent of `host` has introduced itself; that is a sign, too. `boot` identifies the boot of its machine."""
+
     def sign(self, host: str, beating: bool = True) -> None: ...
     def describe(self, host: str, meta: dict[str, str]) -> None: ...
     def leave(self, host: str, reason: str) -> None: ...

@@ -84,7 +84,7 @@ class CollectorBackend:
                 return None
         self._presence.forget(host)
         self._ingest.numbering.forget(host)
-        return await self._store.remove(host)
+        return await self._store.remove(host, self._wall())
 
     async def post(self, body: bytes) -> tuple[int, Mapping[int, Rejected]]:
         """Stores posted samples; returns when the store has confirmed them. May raise `BadBody`."""

@@ -1,9 +1,10 @@
-"""Control of sampling: what people want stands in the store, so that it outlives agents and collectors.
+"""Control: what people want of hosts stands in the store, so that it outlives agents and collectors.
 
-Each collector keeps all of it in memory, and tells its own agents: when they come, and when it changes. What another
-collector was told is seen within `POLL`.
+Each collector keeps all of it in memory, and tells its own agents how to sample: when they come, and when it changes.
+What another collector was told is seen within `POLL`.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from twisted.application.service import Service
@@ -26,23 +27,29 @@ class Orders(Protocol):
 
     async def orders_revision(self) -> str: ...
     async def orders(self) -> tuple[str, dict[str, str]]: ...
-    async def order(self, host: str, what: str, value: str) -> tuple[str, str, dict[str, str]]: ...
+    async def order(
+        self, host: str, what: str, value: str, expected: str | None = None
+    ) -> tuple[str, str, dict[str, str]]: ...
 
 
-class Records(Protocol):
-    """Where it is kept how hosts sample."""
+class Presence(Protocol):
+    """Is told how hosts sample, and who may be absent."""
 
     def describe(self, host: str, meta: dict[str, str]) -> None: ...
+    def plan(self, absences: Mapping[str, str]) -> None:
+        """These hosts, and no others, may be absent; each with the reason."""
 
 
 class Control(Service):
-    """A service: sees to it that the agents here sample as it is wanted."""
+    """A service: sees to it that the agents here sample as it is wanted, and that absences end."""
 
     _log = Logger()
 
-    def __init__(self, store: Orders, records: Records, clock: IReactorTime) -> None:
+    def __init__(self, store: Orders, presence: Presence, clock: IReactorTime, wall: Callable[[], float]) -> None:
+        """`wall` gives the time in s since the epoch."""
         self._store = store
-        self._records = records
+        self._presence = presence
+        self._wall = wall
         self._orders: dict[str, Order] = {}
         self._known = False  # whether the orders were ever read
         self._revision: str | None = None  # of the orders; None where they have changed beyond what is known here
@@ -76,7 +83,7 @@ class Control(Service):
 
     def said(self, host: str, stopped: bool, interval: float) -> None:
         """The agent says how it samples now. It is told nothing again: it may be unable to do it."""
-        self._records.describe(host, {"stopped": "1" if stopped else "", "interval": repr(interval)})
+        self._presence.describe(host, {"stopped": "1" if stopped else "", "interval": repr(interval)})
 
     def gone(self, host: str, agent: Controlled) -> None:
         if self._here.get(host) is agent:
@@ -85,13 +92,18 @@ class Control(Service):
     # -- what people call
 
     async def order(self, host: str, what: str, value: str) -> Order:
-        """Sets ``stopped`` or ``interval``, or takes it back with an empty `value`. Raises `StoreUnavailable`."""
+        """Sets one of `ORDERS`, or takes it back with an empty `value`. Raises `StoreUnavailable`."""
         async with self._lock:
-            before, after, fields = await self._store.order(host, what, value)
-            order = self._orders[host] = orders_of(fields).get(host, NO_ORDER)
-            # not all of them are read for each: who stops ten thousand hosts would wait for ever
-            self._revision = after if before == self._revision else None
-            self._tell(host)
+            return await self._set(host, what, value)
+
+    async def _set(self, host: str, what: str, value: str, expected: str | None = None) -> Order:
+        before, after, fields = await self._store.order(host, what, value, expected)
+        order = self._orders[host] = orders_of(fields).get(host, NO_ORDER)
+        # not all of them are read for each: who stops ten thousand hosts would wait for ever
+        self._revision = after if before == self._revision else None
+        self._tell(host)
+        if what == "absence":
+            self._plan()
         return order
 
     def wanted(self, host: str) -> Order:
@@ -119,6 +131,10 @@ class Control(Service):
                 old = self._clock.seconds() - self._read_at > DAY  # reading renews how long they are kept
                 if old or self._revision is None or await self._store.orders_revision() != self._revision:
                     await self._read()
+                now = self._wall()
+                for host, absence in [(host, order.absence) for host, order in self._orders.items()]:
+                    if absence is not None and absence.until <= now:
+                        await self._set(host, "absence", "", expected=str(absence))
         except StoreUnavailable:
             pass  # the connection has logged it; what is known goes on to count
 
@@ -128,6 +144,11 @@ class Control(Service):
         self._known = True
         for host in list(self._here):
             self._tell(host)
+        self._plan()
+
+    def _plan(self) -> None:
+        absences = {host: order.absence for host, order in self._orders.items()}
+        self._presence.plan({host: absence.reason for host, absence in absences.items() if absence is not None})
 
     def _tell(self, host: str) -> None:
         """Tells the agent what it was not told yet, and does not do."""

@@ -57,9 +57,14 @@ class OwnHost(Service):
 
     def startService(self) -> None:
         super().startService()
-        self._presence.describe(self._hello.host, self._hello.record())
+        self.introduce()
         self._control.arrived(self._hello.host, self, self._stopped, self._interval)
-        self._beats.start(self._heartbeat)
+        self._beats.start(self._heartbeat, now=False)
+
+    def introduce(self) -> None:
+        """Says what an agent would say of this host."""
+        self._presence.arrived(self._hello.host, self._hello.boot)
+        self._presence.describe(self._hello.host, self._hello.record())
 
     def stopService(self) -> None:
         super().stopService()

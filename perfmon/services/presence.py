@@ -1,10 +1,13 @@
 """Presence in the running collector: signs in, events out.
 
-The keeper in `core` decides from what this collector hears; the store decides between collectors. Each change
-is one atomic step there, so it is told of once, and a host that another collector still hears is left alone.
+The keeper in `core` decides from what this collector hears of the hosts that it watches; the store decides between
+collectors. Each change is one atomic step there, so it is told of once. `perfmon.services.lease` says which hosts of
+other collectors are to be watched here.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
@@ -17,10 +20,14 @@ from twisted.python.failure import Failure
 
 from perfmon.core.presence import Presence, State, Timeouts, Transition
 from perfmon.core.tiers import DAY
-from perfmon.storage.store import HostRecord, StoreUnavailable
+from perfmon.storage.store import Event, HostRecord, StoreUnavailable
 
 # A departure is named at most this long after its timeout, plus one call to the store.
 SWEEP = 0.25  # s
+
+# What had arrived by the moment of a sweep is read in so many turns of the reactor: a connection is accepted, and what
+# it brings is read, in two; one more for what a timer had put off.
+_TURNS = 3
 
 # How long stopping waits for the store to take the last changes.
 STOP_TIMEOUT = 2.5  # s
@@ -31,15 +38,25 @@ _TOGETHER = 1.0  # s
 # Hosts of one event and one call; the store is busy for about 5 us a host.
 _CHUNK = 1_000
 
+# Events that are read at once, to hear of what other collectors have found.
+_EVENTS = 1_000
+
+ABSENCE_ENDED = "the planned absence has ended"
+
 
 class Roster(Protocol):
     """The part of the store that presence needs."""
+
+    collector: str  # the name of this one among all that use the store
 
     async def sign(self, signs: Mapping[str, float]) -> None: ...
     async def describe(self, metas: Mapping[str, dict[str, str]]) -> None: ...
     async def host_names(self) -> list[str]: ...
     async def hosts(self, names: list[str]) -> list[HostRecord]: ...
-    async def change(self, latest: Mapping[str, float], state: State, at: float, reason: str = "") -> list[str]: ...
+    async def events(self, since: str, limit: int, newest: bool = False) -> list[Event]: ...
+    async def change(
+        self, latest: Mapping[str, float], state: State, at: float, reason: str, boots: Mapping[str, str]
+    ) -> list[str]: ...
 
 
 class PresenceService(Service):
@@ -60,16 +77,20 @@ class PresenceService(Service):
         self._monotonic = monotonic
         self._wall = wall
         self._keeper = Presence(timeouts, monotonic())
+        self._states: dict[str, State] = {}  # of all hosts, those of other collectors included
         self._last: dict[str, float] = {}  # host -> its last sign known here (s since the epoch)
         self._signed: dict[str, float] = {}  # signs the store has not been told of
         self._described: dict[str, dict[str, str]] = {}
+        self._boots: dict[str, str] = {}  # host -> id of its boot
         self._renewed: dict[str, float] = {}  # when the record of each host was last written for its TTL's sake
         self._changes: list[tuple[Transition, float]] = []  # with the time (s since the epoch)
         self._listeners: list[Callable[[str, State], None]] = []
         self._lost: dict[str, str] = {}  # why the connections ended of those who gave no sign since
-        self._loaded = False
+        self._planned: Mapping[str, str] = {}  # hosts that may be absent, and why
+        self._heard: str | None = None  # id of the last event that is known here; None: the hosts are not known yet
         self._flushing: Deferred[None] | None = None
         self._clock = clock
+        self._looking: IDelayedCall | None = None
         self._soon: IDelayedCall | None = None
         self._sweeps = LoopingCall(self._sweep)
         self._sweeps.clock = clock
@@ -85,9 +106,10 @@ class PresenceService(Service):
     def stopService(self) -> Deferred[None]:
         super().stopService()
         self._sweeps.stop()
-        if self._soon is not None:
-            self._soon.cancel()
-            self._soon = None
+        for call in (self._looking, self._soon):
+            if call is not None:
+                call.cancel()
+        self._looking = self._soon = None
         end = self._clock.seconds() + STOP_TIMEOUT
 
         def flush(result: None) -> Deferred[None] | None:
@@ -96,18 +118,28 @@ class PresenceService(Service):
         last: Deferred[None] = (self._flushing or succeed(None)).addCallback(flush)
         return last.addTimeout(STOP_TIMEOUT, self._clock, lambda *_: None)
 
+    # -- what is heard
+
+    def arrived(self, host: str, boot: str) -> None:
+        """The agent of `host` has introduced itself: the host is watched here now. `boot` identifies its boot."""
+        self._boots[host] = boot
+        self._sign(host, True, arrived=True)
+
     def sign(self, host: str, beating: bool = True) -> None:
         """`host` gave a sign of life; `beating` says whether heartbeats are to be expected from it."""
+        self._sign(host, beating)
+
+    def _sign(self, host: str, beating: bool, arrived: bool = False) -> None:
         now = self._wall()
         self._signed[host] = self._last[host] = now
         if now - self._renewed.get(host, 0.0) >= DAY:
             self._renewed[host] = now
             self.describe(host, {"renewed": repr(now)})  # its record's TTL begins anew, however long it stays up
         self._lost.pop(host, None)
-        self._advance()  # a sign counts from its own moment, not from that of the last sweep
+        self._keeper.wake(self._monotonic())
         change = self._keeper.sign(host, beating)
-        if change is not None:
-            self._note(change)
+        if change is not None or arrived:
+            self._note(change or Transition(host, State.UP))
             self.describe(host, {"kind": "agent" if beating else "sender"})
 
     def describe(self, host: str, meta: dict[str, str]) -> None:
@@ -116,10 +148,15 @@ class PresenceService(Service):
 
     def forget(self, host: str) -> None:
         """`host` is to be known no longer, until it gives another sign."""
-        self._keeper.forget(host)
-        for known in (self._last, self._signed, self._described, self._renewed, self._lost):
-            known.pop(host, None)
+        self._drop(host)
         self._changes = [one for one in self._changes if one[0].host != host]
+
+    def _drop(self, host: str) -> None:
+        """Nothing is known of `host`."""
+        self._keeper.forget(host)
+        self._states.pop(host, None)
+        for known in (self._last, self._signed, self._described, self._boots, self._renewed, self._lost):
+            known.pop(host, None)
 
     def lost(self, host: str, why: str) -> None:
         """The connection of `host` has ended without a goodbye; that is no departure yet, but the reason of one."""
@@ -131,13 +168,34 @@ class PresenceService(Service):
         if change is not None:
             self._note(change)
 
+    def plan(self, absences: Mapping[str, str]) -> None:
+        """These hosts, and no others, may be absent; each with the reason."""
+        self._planned = absences
+        if self._heard is not None:
+            self._keep_plan()
+
+    def _keep_plan(self) -> None:
+        """Who is gone as planned is absent, and who is gone beyond the plan has departed."""
+        for host, reason in self._planned.items():
+            state = self._states.get(host)
+            if state is not None and state.gone and state is not State.ABSENT:
+                self._note(Transition(host, State.ABSENT, reason))
+        beyond = [host for host, state in self._states.items() if state is State.ABSENT and host not in self._planned]
+        for host in beyond:
+            self._note(Transition(host, State.DEPARTED, ABSENCE_ENDED))
+
     def count(self) -> dict[str, int]:
-        """Number of hosts in each state."""
-        return {state.value: number for state, number in self._keeper.count().items()}
+        """Number of hosts in each state, those of other collectors included."""
+        return {state.value: number for state, number in Counter(self._states.values()).items()}
+
+    # -- what comes of it
 
     def _note(self, change: Transition) -> None:
         if change.state is State.DEPARTED:
             change = replace(change, reason=self._lost.pop(change.host, change.reason))
+        if change.state.gone and change.host in self._planned:
+            change = replace(change, state=State.ABSENT, reason=self._planned[change.host])
+        self._states[change.host] = change.state
         self._changes.append((change, self._wall()))
         if self._soon is None and self.running:
             # who asks a moment later is to find it written
@@ -149,12 +207,19 @@ class PresenceService(Service):
         self._soon = None
         self._start_flush()
 
-    def _advance(self) -> None:
-        for change in self._keeper.advance(self._monotonic()):
-            self._note(change)
-
     def _sweep(self) -> None:
-        self._advance()
+        awake = self._keeper.wake(self._monotonic())
+        if self._looking is None:
+            self._looking = self._clock.callLater(0, self._look, awake, _TURNS - 1)
+
+    def _look(self, awake: float, turns: int) -> None:
+        """Finds who had timed out at a moment, once all signs that had arrived by then are read."""
+        if turns:
+            self._looking = self._clock.callLater(0, self._look, awake, turns - 1)
+            return
+        self._looking = None
+        for change in self._keeper.due(awake):
+            self._note(change)
         self._start_flush()
 
     def _start_flush(self) -> None:
@@ -171,11 +236,9 @@ class PresenceService(Service):
 
     async def _flush(self) -> None:
         """Brings the store up to date. What it cannot take now stays for the next sweep."""
-        try:
-            if not self._loaded:
-                await self._load()
-            described, self._described = self._described, {}
-            signs, self._signed = self._signed, {}
+        described, self._described = self._described, {}
+        signs, self._signed = self._signed, {}
+        with suppress(StoreUnavailable):  # the connection has logged it
             try:
                 await self._roster.describe(described)
                 await self._roster.sign(signs)
@@ -186,19 +249,6 @@ class PresenceService(Service):
                 raise
             while self._changes:
                 await self._write_changes()
-        except StoreUnavailable:
-            return  # the connection has logged it
-
-    async def _load(self) -> None:
-        """Takes over the hosts that the store knows: those of an earlier run, or of another collector."""
-        for record in await self._roster.hosts(await self._roster.host_names()):
-            if self._keeper.state(record.host) is None:
-                self._settle(record)
-        self._loaded = True
-
-    def _settle(self, record: HostRecord) -> None:
-        self._keeper.settle(record.host, State(record.meta.get("state", State.UP)), record.meta.get("kind") != "sender")
-        self._last[record.host] = record.last_seen
 
     async def _write_changes(self) -> None:
         """Writes the oldest change, with all that are alike and came within a moment, as one event."""
@@ -214,7 +264,7 @@ class PresenceService(Service):
                 noted.append(one)
             seen.add(change.host)
         latest = {change.host: self._last.get(change.host, 0.0) for change, _ in noted}
-        changed = await self._roster.change(latest, state, at, reason)
+        changed = await self._roster.change(latest, state, at, reason, self._boots)
         written = {id(one) for one in noted}  # not the first so many: some may have been forgotten meanwhile
         self._changes = [one for one in self._changes if id(one) not in written]
         if changed:
@@ -225,7 +275,79 @@ class PresenceService(Service):
                 reason=f" ({reason})" if reason else "",
             )
         if state is not State.UP:
-            # Another collector hears them, or has told of it already: its word counts.
-            for record in await self._roster.hosts(list(latest.keys() - set(changed))):
-                if record.present and record.last_seen > latest[record.host]:
-                    self._settle(record)
+            await self._yield_to_others(latest, latest.keys() - set(changed))
+
+    # -- between collectors
+
+    async def _yield_to_others(self, latest: Mapping[str, float], unchanged: set[str]) -> None:
+        """What the store has of these hosts counts, and not what was found here."""
+        for record in await self._roster.hosts(list(unchanged)):
+            host = record.host
+            if self._last.get(host, 0.0) > latest[host]:
+                continue  # it has given a sign here meanwhile
+            if record.present and record.collector != self._roster.collector:
+                self._keeper.forget(host)
+            elif record.present and record.last_seen > latest[host]:
+                self._watch(record)  # a sender that others hear, too
+            self._states[host] = record.state
+
+    def _watch(self, record: HostRecord, since_start: bool = False) -> None:
+        beating, doubted = record.meta.get("kind") != "sender", record.state is not State.UP
+        self._keeper.watch(record.host, beating, doubted, since_start)
+        self._last[record.host] = max(record.last_seen, self._last.get(record.host, 0.0))
+
+    async def records(self) -> list[HostRecord]:
+        """All hosts as the store has them; their states are known here from now on. May raise `StoreUnavailable`."""
+        last = await self._roster.events("0", 1, newest=True)
+        records = await self._roster.hosts(await self._roster.host_names())
+        for record in records:
+            if not self._here(record.host):
+                self._states[record.host] = record.state
+        if self._heard is None:
+            self._heard = last[0].id if last else "0"
+            self._keep_plan()
+        return records
+
+    def watch(self, records: list[HostRecord], since_start: bool) -> None:
+        """These hosts are watched here from now on. They count as seen now, or when this collector started."""
+        for record in records:
+            if not self._here(record.host):
+                self._watch(record, since_start)
+
+    def claim(self) -> None:
+        """The store has lost what it knew of this collector: all that are up here are told of once more."""
+        for host in self._keeper:
+            if self._keeper.state(host) is State.UP:
+                self._note(Transition(host, State.UP))
+
+    def start_anew(self) -> None:
+        """The store has lost all it knew of hosts."""
+        for host in [host for host in self._states if not self._here(host)]:
+            self._drop(host)
+        self._renewed.clear()
+        self._signed = {host: self._last[host] for host in self._keeper}
+        self._heard = "0"
+        self.claim()
+
+    async def follow(self) -> None:
+        """Hears of what other collectors have found since the last time. May raise `StoreUnavailable`."""
+        if self._heard is None:
+            return
+        while events := await self._roster.events(self._heard, _EVENTS):
+            self._heard = events[-1].id
+            for event in events:
+                self._take(event)
+            self._keep_plan()
+
+    def _take(self, event: Event) -> None:
+        others = [host for host in event.hosts if not self._here(host)]
+        if event.kind == "removed":
+            for host in others:
+                self._drop(host)
+        elif event.kind in {state.value for state in State}:
+            self._states.update(dict.fromkeys(others, State(event.kind)))
+
+    def _here(self, host: str) -> bool:
+        """Whether the host is watched here, and is there."""
+        state = self._keeper.state(host)
+        return state is not None and not state.gone

@@ -1,6 +1,7 @@
 """Answers about hosts and their series, from the store and from what was last received."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import numpy as np
@@ -8,6 +9,7 @@ import orjson
 from numpy.typing import NDArray
 from twisted.internet.interfaces import IReactorTime
 
+from perfmon.core.control import Absence, Order
 from perfmon.core.globs import Pattern, pattern
 from perfmon.core.numbering import Numbering
 from perfmon.core.query import MAX_POINTS, BadQuery, Plan, Query, newest
@@ -40,9 +42,17 @@ class Queries:
     """Reads on behalf of the HTTP API. All may raise `StoreUnavailable`."""
 
     def __init__(
-        self, store: Store, history: History, received: Received, clock: IReactorTime, wall: Callable[[], float]
+        self,
+        store: Store,
+        history: History,
+        received: Received,
+        wanted: Callable[[str], Order],
+        clock: IReactorTime,
+        wall: Callable[[], float],
     ) -> None:
+        """`wanted` tells what people want of a host."""
         self._store = store
+        self._wanted = wanted
         self._history = history
         self._received = received
         self._clock = clock
@@ -56,7 +66,8 @@ class Queries:
         turns = Turns(self._clock)
         for record in await self._records(pattern(host)):
             latest = await self._latest(record)
-            found.append(_described(record, {name: latest[name] for name in sorted(latest) if wanted(name)}))
+            shown = {name: latest[name] for name in sorted(latest) if wanted(name)}
+            found.append(_described(record, self._wanted(record.host).absence, shown))
             await turns.breathe()
         return found
 
@@ -153,16 +164,18 @@ def _seconds(times_ms: NDArray[np.int64]) -> NDArray[Any]:
     return times_ms / MS if (times_ms % MS).any() else times_ms // MS
 
 
-def _described(record: HostRecord, latest: Latest) -> dict[str, Any]:
+def _described(record: HostRecord, absence: Absence | None, latest: Latest) -> dict[str, Any]:
     meta = record.meta
     return {
         "host": record.host,
-        "state": meta.get("state", "up"),
+        "state": record.state.value,
         "first_seen": float(meta.get("first", record.last_seen)),
         "since": float(meta.get("since", record.last_seen)),
         "reason": meta.get("reason", ""),
         "last_seen": record.last_seen,
         "kind": meta.get("kind", "sender"),
+        "absence": None if absence is None else asdict(absence),
+        "collector": record.collector,
         "clock": _clock(meta),
         "labels": orjson.loads(meta.get("labels", "{}")),
         "platform": orjson.loads(meta.get("platform", "{}")),

@@ -12,8 +12,14 @@ PRESENT = "pm:present"
 # A stream of arrivals, departures and the like.
 EVENTS = "pm:events"
 
-# What people want of the sampling of hosts.
+# What people want of hosts.
 CONTROL = "pm:control"
+
+# Collectors by when they last renewed their lease (s, by the store's clock).
+COLLECTORS = "pm:collectors"
+
+# An id of the data: another one stands here once a store was emptied.
+EPOCH = "pm:epoch"
 
 
 def windows(host: str, tier: str) -> str:

@@ -129,31 +129,84 @@ end
 return 1
 """
 
-# ARGV: state, reason, time (s) of the change, TTL (s), most events, then host and its latest sign (s) in turn.
-# A host changes unless it is in that state already; for any state but up it must also be present, with no sign
-# after the latest one that the caller knows of. The check, the change and the event are one step, so each change
-# is told of once, however many collectors watch. Returns the hosts that changed.
+# ARGV: collector, state, reason, time (s) of the change, TTL (s), most events, then host, its latest sign (s) that the
+# collector knows of, and the id of its boot (empty: not known) in turn. A host that is there changes to another state
+# than up only for the collector that watches it, and not if another has heard it since the latest sign. One that is
+# gone can only become absent, and an absent one departed. Up is always taken; who is watched by whom is set with it,
+# and a new boot is told of, also of a host that was up. The check, the change and the event are one step, so each
+# change is told of once, however many collectors there are. Returns the hosts that changed.
 CHANGE = """
-local state, reason, at, ttl, most = unpack(ARGV, 1, 5)
-local changed = {}
-for i = 6, #ARGV, 2 do
-  local host, latest = ARGV[i], tonumber(ARGV[i + 1])
+local collector, state, reason, at, ttl, most = unpack(ARGV, 1, 6)
+local gone = state ~= 'up' and state ~= 'late'
+local changed, rebooted = {}, {}
+for i = 7, #ARGV, 3 do
+  local host, latest, boot = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2]
   local meta = 'pm:{' .. host .. '}:meta'
+  local before, watcher, booted = unpack(redis.call('HMGET', meta, 'state', 'collector', 'boot'))
   local sign = redis.call('ZSCORE', 'pm:present', host)
-  if redis.call('HGET', meta, 'state') ~= state and (state == 'up' or sign and tonumber(sign) <= latest) then
-    redis.call('HSET', meta, 'state', state, 'since', at, 'reason', reason)
+  local newest = not sign or tonumber(sign) <= latest
+  local anew, changes = false, before ~= state
+  if state == 'up' then
+    if newest then redis.call('HSET', meta, 'collector', collector) end
+    if boot ~= '' then
+      redis.call('HSET', meta, 'boot', boot)
+      anew = booted and booted ~= boot
+    end
+  elseif sign then
+    changes = changes and watcher == collector and newest
+    if gone and watcher == collector and newest then redis.call('ZREM', 'pm:present', host) end
+  else
+    changes = changes and (state == 'absent' or state == 'departed' and before == 'absent')
+  end
+  if changes or anew then
+    redis.call('HSET', meta, 'state', state, 'since', at, 'reason', anew and 'reboot' or reason)
     redis.call('HSETNX', meta, 'first', at)
     redis.call('EXPIRE', meta, ttl)
-    if state ~= 'up' and state ~= 'late' then redis.call('ZREM', 'pm:present', host) end
-    changed[#changed + 1] = host
+    local told = anew and rebooted or changed
+    told[#told + 1] = host
   end
 end
-if #changed > 0 then
-  redis.call('XADD', 'pm:events', 'MAXLEN', '~', most, '*',
-    'kind', state, 'hosts', cjson.encode(changed), 'at', at, 'reason', reason)
-  redis.call('EXPIRE', 'pm:events', ttl)
+for _, one in ipairs({{changed, reason}, {rebooted, 'reboot'}}) do
+  if #one[1] > 0 then
+    redis.call('XADD', 'pm:events', 'MAXLEN', '~', most, '*',
+      'kind', state, 'hosts', cjson.encode(one[1]), 'at', at, 'reason', one[2])
+    redis.call('EXPIRE', 'pm:events', ttl)
+  end
 end
+for _, host in ipairs(rebooted) do changed[#changed + 1] = host end
 return changed
+"""
+
+# KEYS: collectors, epoch. ARGV: collector, TTL (s), a new epoch. Renews the lease of the collector as of now, by the
+# store's own clock. The epoch is that of the data: where there is none, as in a store that was emptied, it is new.
+# Returns when the lease was renewed before (empty: there was none), now, the epoch, and all leases.
+RENEW = """
+local clock = redis.call('TIME')
+local now = string.format('%d.%06d', clock[1], clock[2])
+local before = redis.call('ZSCORE', KEYS[1], ARGV[1]) or ''
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+redis.call('SET', KEYS[2], ARGV[3], 'NX')
+redis.call('EXPIRE', KEYS[2], ARGV[2])
+return {before, now, redis.call('GET', KEYS[2]), redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')}
+"""
+
+# KEYS: collectors. ARGV: collector, a time (s by the store's clock), then host and the collector that watches it in
+# turn. The collector takes over those that are there, if the other one has not renewed its lease since that time.
+# Returns the hosts taken over.
+TAKE_OVER = """
+local taken = {}
+for i = 3, #ARGV, 2 do
+  local host, watcher = ARGV[i], ARGV[i + 1]
+  local meta = 'pm:{' .. host .. '}:meta'
+  local lease = redis.call('ZSCORE', KEYS[1], watcher)
+  if (redis.call('HGET', meta, 'collector') or '') == watcher and redis.call('ZSCORE', 'pm:present', host)
+    and not (lease and tonumber(lease) > tonumber(ARGV[2])) then
+    redis.call('HSET', meta, 'collector', ARGV[1])
+    taken[#taken + 1] = host
+  end
+end
+return taken
 """
 
 # KEYS: meta of a host, events. ARGV: the gap's id, host, time (s), reason, TTL (s), most events. A gap is told of once:
@@ -168,19 +221,21 @@ redis.call('EXPIRE', KEYS[2], ARGV[5])
 return 1
 """
 
-# KEYS: a hash. ARGV: TTL (s), a new revision, a field and its value (empty: it is taken out), then other fields. Where
-# that changes something the hash has the new revision. Returns the revision before and after, and the other fields.
+# KEYS: a hash. ARGV: TTL (s), a new revision, a field, 1 if it must have a certain value now, that value, its new value
+# (empty: it is taken out), then other fields. Where that changes something the hash has the new revision. Returns the
+# revision before and after, and the other fields.
 REVISE = """
-local ttl, new, field, value = unpack(ARGV, 1, 4)
+local ttl, new, field, bound, expected, value = unpack(ARGV, 1, 6)
 local before = redis.call('HGET', KEYS[1], ';revision') or ''
 local after = before
-if (redis.call('HGET', KEYS[1], field) or '') ~= value then
+local now = redis.call('HGET', KEYS[1], field) or ''
+if now ~= value and (bound == '0' or now == expected) then
   after = new
   if value == '' then redis.call('HDEL', KEYS[1], field) else redis.call('HSET', KEYS[1], field, value) end
   redis.call('HSET', KEYS[1], ';revision', after)
 end
 redis.call('EXPIRE', KEYS[1], ttl)
-return {before, after, redis.call('HMGET', KEYS[1], unpack(ARGV, 5))}
+return {before, after, redis.call('HMGET', KEYS[1], unpack(ARGV, 7))}
 """
 
 # ARGV: hosts. Returns for each: time of its last sign, whether it is present, the fields of its meta hash.

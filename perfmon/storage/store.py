@@ -5,8 +5,9 @@ Every key gets a TTL with its first write; purging is the store's own expiry.
 """
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -47,6 +48,25 @@ class HostRecord:
     present: bool
     meta: dict[str, str]
 
+    @property
+    def state(self) -> State:
+        return State(self.meta.get("state", State.UP))
+
+    @property
+    def collector(self) -> str:
+        """Which one watches it, empty where none does."""
+        return self.meta.get("collector", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Leases:
+    """Which collectors there are. Times are in s, by the store's clock."""
+
+    before: float | None  # when the own one was renewed the last time, None: it was not there
+    now: float
+    epoch: str  # of the data
+    others: dict[str, float]  # collector -> when it was renewed
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -70,8 +90,11 @@ class Store(MultiService):
         password: str = "",
         database: int = 0,
         tiers: Sequence[Tier] = TIERS,
+        collector: str = "collector",
     ) -> None:
+        """`collector` is the name that this collector has among those that use the store."""
         super().__init__()
+        self.collector = collector
         self._listeners: list[Callable[[], None]] = []
         self._writer = Connection("store (writing)", endpoint, clock, user, password, database, self._replaced)
         self._reader = Connection("store (reading)", endpoint, clock, user, password, database)
@@ -125,15 +148,57 @@ class Store(MultiService):
             await self._writer.call("EXPIRE", key, self._ttl)
         await self._writer.call("ZREMRANGEBYSCORE", keys.HOSTS, "-inf", max(signs.values()) - self._ttl)
 
-    async def change(self, latest: Mapping[str, float], state: State, at: float, reason: str = "") -> list[str]:
+    async def change(
+        self,
+        latest: Mapping[str, float],
+        state: State,
+        at: float,
+        reason: str = "",
+        boots: Mapping[str, str] = MappingProxyType({}),
+    ) -> list[str]:
         """Puts hosts into `state` since `at` (s), and tells of it in one event; returns those that changed.
 
-        `latest` maps each host to its last sign (s) that the caller knows of; one that another collector has
-        heard from since then keeps its state.
+        `latest` maps each host to its last sign (s) that the caller knows of. One that another collector watches, or
+        has heard from since then, keeps its state. Those that are up are watched by this collector from now on; one
+        with another id in `boots` than the last has an event of its own, with the reason ``reboot``.
         """
-        flat = [item for host, time in latest.items() for item in (host, repr(time))]
-        fixed = (state.value, reason, repr(at), self._ttl, MAX_EVENTS)
+        flat = [item for host, time in latest.items() for item in (host, repr(time), boots.get(host, ""))]
+        fixed = (self.collector, state.value, reason, repr(at), self._ttl, MAX_EVENTS)
         return _text(await self._writer.call("EVAL", scripts.CHANGE, 0, *fixed, *flat))
+
+    async def renew(self) -> Leases:
+        """This collector is there; who else is."""
+        before, now, epoch, flat = await self._writer.call(
+            *("EVAL", scripts.RENEW, 2, keys.COLLECTORS, keys.EPOCH, self.collector, self._ttl, os.urandom(8).hex())
+        )
+        leases = dict(zip(_text(flat[0::2]), map(float, flat[1::2]), strict=True))
+        leases.pop(self.collector)
+        return Leases(float(before) if before else None, float(now), epoch.decode(), leases)
+
+    async def release(self, time: float) -> None:
+        """This collector goes: its lease counts as one that was renewed for the last time at `time` (s)."""
+        await self._writer.call("ZADD", keys.COLLECTORS, "XX", repr(time), self.collector)
+
+    async def take_over(self, watched: Mapping[str, str], before: float) -> list[str]:
+        """Has hosts watched by this collector; `watched` maps each to the one that did so up to now.
+
+        Returns those that are there, and whose collector has not renewed its lease since `before` (s).
+        """
+        taken: list[str] = []
+        pairs = list(watched.items())
+        for start in range(0, len(pairs), RECORDS_CHUNK):
+            flat = [item for pair in pairs[start : start + RECORDS_CHUNK] for item in pair]
+            taken += _text(
+                await self._writer.call(
+                    "EVAL", scripts.TAKE_OVER, 1, keys.COLLECTORS, self.collector, repr(before), *flat
+                )
+            )
+        return taken
+
+    async def drop_leases(self, collectors: Collection[str]) -> None:
+        """These collectors are gone for good; one that is not finds out when it renews its lease."""
+        if collectors:
+            await self._writer.call("ZREM", keys.COLLECTORS, *collectors)
 
     async def keep_gap(self, host: str, gap: int, at: float, reason: str) -> bool:
         """Tells of the gap of this id in an event, once; returns whether it was new."""
@@ -151,15 +216,17 @@ class Store(MultiService):
                 replies.append(self._writer.call("EXPIRE", keys.meta(host), self._ttl))
             await _all(replies)
 
-    async def order(self, host: str, what: str, value: str) -> tuple[str, str, dict[str, str]]:
-        """Keeps what is wanted of the sampling of `host`; an empty value takes it back.
+    async def order(
+        self, host: str, what: str, value: str, expected: str | None = None
+    ) -> tuple[str, str, dict[str, str]]:
+        """Keeps what is wanted of `host`; an empty value takes it back. Another than the `expected` one stays.
 
         Returns the revision of the orders before and after, and ``HOST WHAT`` to all that is wanted of this host.
         """
         fields = [f"{host} {each}" for each in ORDERS]
+        change = (f"{host} {what}", int(expected is not None), expected or "", value)
         before, after, values = await self._writer.call(
-            *("EVAL", scripts.REVISE, 1, keys.CONTROL, self._ttl),
-            *(os.urandom(8).hex(), f"{host} {what}", value, *fields),
+            "EVAL", scripts.REVISE, 1, keys.CONTROL, self._ttl, os.urandom(8).hex(), *change, *fields
         )
         wanted = {field: text.decode() for field, text in zip(fields, values, strict=True) if text is not None}
         return before.decode(), after.decode(), wanted
@@ -189,8 +256,8 @@ class Store(MultiService):
             records += [_record(host, reply) for host, reply in zip(part, replies, strict=True) if reply[0]]
         return records
 
-    async def remove(self, host: str) -> int:
-        """Removes `host` with all of its keys; returns how many there were."""
+    async def remove(self, host: str, at: float) -> int:
+        """Removes `host` with all of its keys at `at` (s), and tells of it; returns how many there were."""
         # Its open windows first: a sealer that has one of them under way has then lost its claim.
         for tier in self.windows.tiers:
             key = keys.open_windows(tier.name)
@@ -203,6 +270,11 @@ class Store(MultiService):
         removed = 0
         async for found in self._scanned("SCAN", match=keys.of_host(host)):
             removed += await self._writer.call("UNLINK", *found)
+        if not removed:
+            return 0
+        fields = ("kind", "removed", "hosts", orjson.dumps([host]).decode(), "at", repr(at), "reason", "")
+        await self._writer.call("XADD", keys.EVENTS, "MAXLEN", "~", MAX_EVENTS, "*", *fields)
+        await self._writer.call("EXPIRE", keys.EVENTS, self._ttl)
         return removed
 
     async def _scanned(self, *command: str, match: str) -> AsyncIterator[list[bytes]]:

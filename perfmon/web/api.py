@@ -4,12 +4,13 @@ import math
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any, Protocol, TypeVar
 
 import orjson
 
-from perfmon.core.control import Order, checked_interval
+from perfmon.core.control import MAX_ABSENCE, MAX_REASON, Absence, Order, checked_interval
 from perfmon.core.exporting import FORMATS
 from perfmon.core.frames import FormatError
 from perfmon.core.globs import pattern
@@ -17,7 +18,7 @@ from perfmon.core.names import BadName, checked_host
 from perfmon.core.posted import BadBody
 from perfmon.core.query import BadQuery, Query
 from perfmon.core.reject import Rejected
-from perfmon.core.tiers import parse_duration
+from perfmon.core.tiers import DAY, parse_duration
 from perfmon.core.timespec import parse_time
 from perfmon.web.http import Call, HttpError, Route, Streamed, bad_request
 
@@ -53,7 +54,7 @@ class Backend(Protocol):
     def export(self, query: Query, form: str) -> AsyncGenerator[bytes, None]: ...
 
     async def order(self, host: str, what: str, value: str) -> Order:
-        """Orders how `host` is to sample; what is wanted of it then."""
+        """Sets one of what can be wanted of `host`, or takes it back; what is wanted of it then."""
 
     async def remove(self, host: str) -> int | None:
         """Removes a host; how many keys it had, None (and nothing is done) if it is there."""
@@ -85,6 +86,8 @@ class JsonApi:
             Route("POST", "/api/v1/hosts/{host}/stop", self._stop),
             Route("POST", "/api/v1/hosts/{host}/start", self._start),
             Route("POST", "/api/v1/hosts/{host}/interval", self._interval),
+            Route("POST", "/api/v1/hosts/{host}/absence", self._plan_absence),
+            Route("DELETE", "/api/v1/hosts/{host}/absence", self._end_absence),
             Route("GET", "/api/v1/hosts/{host}/summary", self._summary, frozenset({"metric", "agg"})),
             Route("GET", "/api/v1/hosts/{host}/stats", self._stats, frozenset({"from", "until"})),
             Route(
@@ -154,16 +157,25 @@ class JsonApi:
 
     async def _order(self, call: Call, what: str, value_of: Callable[[Mapping[str, Any]], str]) -> Any:
         """Orders what the path and the body say of the host in the path."""
-        try:
-            value = value_of(_body(call))
-        except ValueError as problem:
-            raise bad_request(str(problem)) from None
+        value = _value_of(call, value_of)
         host = await self._known(call)
         name, state = host["host"], host["state"]
         if host["kind"] != "agent":
             raise HttpError(HTTPStatus.CONFLICT, f"{name} has no agent, and what is sent for it nobody here can stop")
         order = await self._asked(self._backend.order(name, what, value))
         return {"host": name, "state": state, "stopped": order.stopped, "interval": order.interval}
+
+    async def _plan_absence(self, call: Call) -> Any:
+        now = self._wall()
+        return await self._absence(call, _value_of(call, lambda body: str(_absence_of(body, now))))
+
+    async def _end_absence(self, call: Call) -> Any:
+        return await self._absence(call, "")
+
+    async def _absence(self, call: Call, value: str) -> Any:
+        name = (await self._known(call))["host"]
+        order = await self._asked(self._backend.order(name, "absence", value))
+        return {"host": name, "absence": None if order.absence is None else asdict(order.absence)}
 
     async def _summary(self, call: Call) -> Any:
         given = call.parameters
@@ -272,6 +284,32 @@ def _body(call: Call) -> Mapping[str, Any]:
     if not isinstance(body, dict):
         raise bad_request("the body is a JSON object")
     return body
+
+
+def _value_of(call: Call, value_of: Callable[[Mapping[str, Any]], str]) -> str:
+    """What the body asks for, as it is kept."""
+    try:
+        return value_of(_body(call))
+    except ValueError as problem:
+        raise bad_request(str(problem)) from None
+
+
+def _absence_of(body: Mapping[str, Any], now: float) -> Absence:
+    """The absence that a body plans. Raises ValueError."""
+    until, length, reason = body.get("until"), body.get("for"), body.get("reason", "")
+    if isinstance(until, int | float) and not isinstance(until, bool):
+        until = repr(until)
+    if isinstance(until, str) and length is None:
+        end = parse_time(until, now)
+    elif isinstance(length, str) and until is None:
+        end = now + parse_duration(length)
+    else:
+        raise ValueError('the body is {"for": "2h"} or {"until": "2026-01-31T12:00:00Z"}, and a "reason" as you like')
+    if not now < end <= now + MAX_ABSENCE:
+        raise ValueError(f"an absence ends after now, and within {MAX_ABSENCE // DAY} d")
+    if not isinstance(reason, str) or len(reason) > MAX_REASON or not reason.isprintable():
+        raise ValueError(f"a reason has at most {MAX_REASON} printable characters")
+    return Absence(end, reason)
 
 
 def _interval_of(body: Mapping[str, Any]) -> str:

@@ -4,9 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from perfmon.core.control import ORDERS, Order, checked_interval, orders_of
+from perfmon.core.control import ORDERS, Absence, Order, checked_interval, orders_of
 
-_ORDERS = st.builds(Order, st.booleans(), st.none() | st.floats(0.1, 86_400))
+_ABSENCES = st.builds(Absence, st.floats(0, 1e11), st.text(max_size=200))
+_ORDERS = st.builds(Order, st.booleans(), st.none() | st.floats(0.1, 86_400), st.none() | _ABSENCES)
 
 
 class OrderTests(SynchronousTestCase):
@@ -15,7 +16,8 @@ class OrderTests(SynchronousTestCase):
         """Orders are read from their fields, whatever hosts are called; nothing ordered is no field."""
         fields = {}
         for host, order in orders.items():
-            for what, value in zip(ORDERS, ("1" if order.stopped else "", order.interval), strict=True):
+            values = ("1" if order.stopped else "", order.interval, order.absence)
+            for what, value in zip(ORDERS, values, strict=True):
                 if value:
                     fields[f"{host} {what}"] = str(value)
         self.assertEqual(orders_of(fields), {host: order for host, order in orders.items() if order != Order()})
@@ -29,6 +31,11 @@ class OrderTests(SynchronousTestCase):
         for bad in ("", "soon", "nan", "inf", "0", "-1", "86401"):
             orders = orders_of({"web1 interval": bad, "web1 stopped": "1", "web2 interval": "5"})
             self.assertEqual(orders, {"web1": Order(stopped=True), "web2": Order(interval=5.0)}, bad)
+
+    def test_bad_absence(self) -> None:
+        """An absence without an end that can be read is none."""
+        for bad in ("", "soon", " reason"):
+            self.assertEqual(orders_of({"web1 absence": bad, "web1 stopped": "1"}), {"web1": Order(stopped=True)}, bad)
 
     def test_interval(self) -> None:
         for good in (0.1, 5.0, 86_400.0):

@@ -373,7 +373,7 @@ class RecordTests(SynchronousTestCase):
         ).record()
         self.assertEqual(orjson.loads(record.pop("labels")), {"ü": "x"})
         self.assertEqual(orjson.loads(record.pop("platform")), {"os": "Linux"})
-        self.assertEqual(record, {"kind": "agent", "agent": "1.2", "boot": "b", "interval": "2.5"})
+        self.assertEqual(record, {"kind": "agent", "agent": "1.2", "interval": "2.5"})
 
     def test_no_secrets(self) -> None:
         """The token is not kept."""

@@ -15,13 +15,21 @@ LATE, DEPARTED, SILENT = 4.0, 8.0, 16.0
 TIMEOUTS = Timeouts(late=LATE, departed=DEPARTED, silent=SILENT)
 START = 1000.0
 
-UP_TO_LATE = Transition("web1", State.LATE, State.UP)
-LATE_TO_DEPARTED = Transition("web1", State.DEPARTED, State.LATE, "timeout")
-UP_TO_SILENT = Transition("web1", State.SILENT, State.UP, "timeout")
+# Absence is planned by people, and nothing that a keeper could find.
+STATES = [state for state in State if state is not State.ABSENT]
+
+UP_TO_LATE = Transition("web1", State.LATE)
+LATE_TO_DEPARTED = Transition("web1", State.DEPARTED, "timeout")
+UP_TO_SILENT = Transition("web1", State.SILENT, "timeout")
 
 
 def awake(max_step: float = inf) -> Presence:
     return Presence(TIMEOUTS, START, max_step)
+
+
+def advance(presence: Presence, now: float) -> list[Transition]:
+    """Who has timed out at `now` (s), where no sign waits to be read."""
+    return presence.due(presence.wake(now))
 
 
 class PathTests(SynchronousTestCase):
@@ -32,13 +40,13 @@ class PathTests(SynchronousTestCase):
         presence = awake()
         if state is State.SILENT:
             presence.sign("web1", beating=False)
-            presence.advance(START + SILENT)
+            advance(presence, START + SILENT)
         elif state is not None:
             presence.sign("web1")
         if state is State.LATE:
-            presence.advance(START + LATE)
+            advance(presence, START + LATE)
         elif state is State.DEPARTED:
-            presence.advance(START + DEPARTED)
+            advance(presence, START + DEPARTED)
         elif state is State.LEFT:
             presence.leave("web1", "stopped")
         self.assertEqual(presence.state("web1"), state)
@@ -46,57 +54,54 @@ class PathTests(SynchronousTestCase):
 
     def test_sign(self) -> None:
         """A sign brings a host up from any state, told of once."""
-        for before in (None, *State):
+        for before in (None, *STATES):
             presence = self.in_state(before)
-            expected = None if before is State.UP else Transition("web1", State.UP, before)
+            expected = None if before is State.UP else Transition("web1", State.UP)
             self.assertEqual(presence.sign("web1"), expected, before)
             self.assertEqual(presence.state("web1"), State.UP)
             self.assertIsNone(presence.sign("web1"))
 
     def test_sign_without_heartbeats(self) -> None:
         """A sender's sign brings a host up, unless its own agent is being waited for."""
-        for before in (None, *State):
+        for before in (None, *STATES):
             presence = self.in_state(before)
             waited_for = before in (State.UP, State.LATE)
-            expected = None if waited_for else Transition("web1", State.UP, before)
+            expected = None if waited_for else Transition("web1", State.UP)
             self.assertEqual(presence.sign("web1", beating=False), expected, before)
             self.assertEqual(presence.state("web1"), before if waited_for else State.UP)
             self.assertIsNone(presence.sign("web1", beating=False))
 
     def test_leave(self) -> None:
         """A goodbye is told of from any state, once, with its reason."""
-        for before in (None, *State):
+        for before in (None, *STATES):
             presence = self.in_state(before)
-            expected = None if before is State.LEFT else Transition("web1", State.LEFT, before, "upgrade")
+            expected = None if before is State.LEFT else Transition("web1", State.LEFT, "upgrade")
             self.assertEqual(presence.leave("web1", "upgrade"), expected, before)
             self.assertEqual(presence.state("web1"), State.LEFT)
             self.assertIsNone(presence.leave("web1", "upgrade"))
-            self.assertEqual(presence.advance(START + 1000), [])
+            self.assertEqual(advance(presence, START + 1000), [])
 
     def test_forget(self) -> None:
         """A forgotten host is unknown, and nothing is told of it any more."""
-        for before in (None, *State):
+        for before in (None, *STATES):
             presence = self.in_state(before)
             self.assertEqual(presence.forget("web1"), before)
             self.assertIsNone(presence.state("web1"))
             self.assertEqual(list(presence), [])
             self.assertIsNone(presence.forget("web1"))
-            self.assertEqual(presence.advance(START + 1000), [])
+            self.assertEqual(advance(presence, START + 1000), [])
 
     def test_gone_stay_gone(self) -> None:
         """A host that is gone stays so, however long, until it gives a sign."""
-        for state in (State.DEPARTED, State.LEFT, State.SILENT):
+        for state in filter(lambda state: state.gone, STATES):
             presence = self.in_state(state)
-            self.assertEqual(presence.advance(START + 1e6), [])
+            self.assertEqual(advance(presence, START + 1e6), [])
             self.assertEqual(presence.state("web1"), state)
 
     def test_iteration(self) -> None:
         """Every known host is listed once, whatever its state."""
-        presence = awake()
-        for state in State:
-            presence.settle(state.value, state)
-        presence.settle("sender", State.UP, beating=False)
-        self.assertEqual(sorted(presence), sorted([*(state.value for state in State), "sender"]))
+        for state in STATES:
+            self.assertEqual(list(self.in_state(state)), ["web1"])
 
 
 class DeadlineTests(SynchronousTestCase):
@@ -106,9 +111,9 @@ class DeadlineTests(SynchronousTestCase):
     def assert_changes(self, *expected: tuple[float, Transition]) -> None:
         """Each transition comes exactly at its time (s after the start), and not a moment before."""
         for after, transition in expected:
-            self.assertEqual(self.presence.advance(nextafter(START + after, 0)), [], after)
-            self.assertEqual(self.presence.advance(START + after), [transition], after)
-        self.assertEqual(self.presence.advance(START + 1e6), [])
+            self.assertEqual(advance(self.presence, nextafter(START + after, 0)), [], after)
+            self.assertEqual(advance(self.presence, START + after), [transition], after)
+        self.assertEqual(advance(self.presence, START + 1e6), [])
 
     def test_agent(self) -> None:
         """An agent without a sign is late, then departed, exactly at the timeouts."""
@@ -119,15 +124,15 @@ class DeadlineTests(SynchronousTestCase):
         """Each sign puts the deadlines off."""
         self.presence.sign("web1")
         for second in (3, 6, 9):
-            self.assertEqual(self.presence.advance(START + second), [])
+            self.assertEqual(advance(self.presence, START + second), [])
             self.assertIsNone(self.presence.sign("web1"))
         self.assert_changes((9 + LATE, UP_TO_LATE), (9 + DEPARTED, LATE_TO_DEPARTED))
 
     def test_late_comes_back(self) -> None:
         """A late agent that gives a sign has its whole time again."""
         self.presence.sign("web1")
-        self.assertEqual(self.presence.advance(START + 5), [UP_TO_LATE])
-        self.assertEqual(self.presence.sign("web1"), Transition("web1", State.UP, State.LATE))
+        self.assertEqual(advance(self.presence, START + 5), [UP_TO_LATE])
+        self.assertEqual(self.presence.sign("web1"), Transition("web1", State.UP))
         self.assert_changes((5 + LATE, UP_TO_LATE), (5 + DEPARTED, LATE_TO_DEPARTED))
 
     def test_sender(self) -> None:
@@ -138,14 +143,14 @@ class DeadlineTests(SynchronousTestCase):
     def test_sender_with_signs(self) -> None:
         """Whatever a sender sends puts its deadline off."""
         self.presence.sign("web1", beating=False)
-        self.presence.advance(START + 10)
+        advance(self.presence, START + 10)
         self.assertIsNone(self.presence.sign("web1", beating=False))
         self.assert_changes((10 + SILENT, UP_TO_SILENT))
 
     def test_sender_becomes_agent(self) -> None:
         """Once a sender's host has an agent, the agent's timeouts are the ones that count."""
         self.presence.sign("web1", beating=False)
-        self.presence.advance(START + 1)
+        advance(self.presence, START + 1)
         self.assertIsNone(self.presence.sign("web1"))
         self.assertEqual(list(self.presence), ["web1"])
         self.assert_changes((1 + LATE, UP_TO_LATE), (1 + DEPARTED, LATE_TO_DEPARTED))
@@ -154,33 +159,46 @@ class DeadlineTests(SynchronousTestCase):
         """What others send to an agent's host is no sign of life of the agent."""
         self.presence.sign("web1")
         for second in range(1, 8):
-            self.presence.advance(START + second)
+            advance(self.presence, START + second)
             self.assertIsNone(self.presence.sign("web1", beating=False))
         self.assertEqual(self.presence.state("web1"), State.LATE)
-        self.assertEqual(self.presence.advance(START + DEPARTED), [LATE_TO_DEPARTED])
+        self.assertEqual(advance(self.presence, START + DEPARTED), [LATE_TO_DEPARTED])
 
     def test_one_sweep(self) -> None:
         """One step over both timeouts tells of both, in order."""
         self.presence.sign("web1")
-        self.assertEqual(self.presence.advance(START + DEPARTED), [UP_TO_LATE, LATE_TO_DEPARTED])
+        self.assertEqual(advance(self.presence, START + DEPARTED), [UP_TO_LATE, LATE_TO_DEPARTED])
 
     def test_the_oldest_first(self) -> None:
         """Of many that are due at once, the one heard longest ago comes first."""
         names = ["c", "a", "d", "b"]
         for second, name in enumerate(names):
-            self.presence.advance(START + second)
+            advance(self.presence, START + second)
             self.presence.sign(name)
-        self.presence.advance(START + 3.5)
+        advance(self.presence, START + 3.5)
         self.presence.sign("c")
-        departed = [change.host for change in self.presence.advance(START + 100) if change.state is State.DEPARTED]
+        departed = [change.host for change in advance(self.presence, START + 100) if change.state is State.DEPARTED]
         self.assertEqual(departed, ["a", "d", "b", "c"])
+
+    def test_waiting_signs(self) -> None:
+        """What had arrived by a moment counts, if it is read before it is asked who was due at that moment."""
+        self.presence.sign("web1")
+        self.presence.sign("web2")
+        moment = self.presence.wake(START + LATE)
+        self.presence.wake(START + LATE + 0.5)
+        self.presence.sign("web1")
+        self.assertEqual(self.presence.due(moment), [Transition("web2", State.LATE)])
+        self.assertEqual(
+            advance(self.presence, START + 2 * LATE + 0.25), [Transition("web2", State.DEPARTED, "timeout")]
+        )
+        self.assertEqual(advance(self.presence, START + 2 * LATE + 0.5), [UP_TO_LATE])
 
     def test_only_those_due(self) -> None:
         """One host's silence is not another's."""
         self.presence.sign("web1")
-        self.presence.advance(START + 1)
+        advance(self.presence, START + 1)
         self.presence.sign("web2")
-        self.assertEqual(self.presence.advance(START + LATE), [UP_TO_LATE])
+        self.assertEqual(advance(self.presence, START + LATE), [UP_TO_LATE])
         self.assertEqual(self.presence.state("web2"), State.UP)
 
 
@@ -193,30 +211,30 @@ class FreezeTests(SynchronousTestCase):
             presence = awake(max_step=1.0)
             presence.sign("web1")
             presence.sign("web2", beating=False)
-            self.assertEqual(presence.advance(START + slept), [])
+            self.assertEqual(advance(presence, START + slept), [])
             self.assertEqual({presence.state("web1"), presence.state("web2")}, {State.UP})
 
     def test_deadlines_move_by_the_lag(self) -> None:
         """After a sleep the deadlines are later by exactly what did not count."""
         presence = awake(max_step=1.0)
         presence.sign("web1")
-        presence.advance(START + 1)
-        presence.advance(START + 101)
+        advance(presence, START + 1)
+        advance(presence, START + 101)
         for second in (102, 103 - 0.25):
-            self.assertEqual(presence.advance(START + second), [])
-        self.assertEqual(presence.advance(START + 103), [UP_TO_LATE])
+            self.assertEqual(advance(presence, START + second), [])
+        self.assertEqual(advance(presence, START + 103), [UP_TO_LATE])
         for second in (104, 105, 106, 107 - 0.25):
-            self.assertEqual(presence.advance(START + second), [])
-        self.assertEqual(presence.advance(START + 107), [LATE_TO_DEPARTED])
+            self.assertEqual(advance(presence, START + second), [])
+        self.assertEqual(advance(presence, START + 107), [LATE_TO_DEPARTED])
 
     def test_sender(self) -> None:
         """The deadline of a sender moves, too."""
         presence = awake(max_step=1.0)
         presence.sign("web1", beating=False)
-        presence.advance(START + 1000)
+        advance(presence, START + 1000)
         for second in range(1001, 1015):
-            self.assertEqual(presence.advance(START + second), [], second)
-        self.assertEqual(presence.advance(START + 1015), [UP_TO_SILENT])
+            self.assertEqual(advance(presence, START + second), [], second)
+        self.assertEqual(advance(presence, START + 1015), [UP_TO_SILENT])
 
     def test_small_steps_count(self) -> None:
         """Steps up to the longest allowed count in full."""
@@ -227,88 +245,106 @@ class FreezeTests(SynchronousTestCase):
             changes: list[Transition] = []
             while not changes:
                 now += step
-                changes = presence.advance(now)
+                changes = advance(presence, now)
             self.assertEqual((changes, now), ([UP_TO_LATE], START + LATE))
 
     def test_clock_goes_back(self) -> None:
         """A clock that goes back counts for nothing, and goes on from there."""
         presence = awake()
         presence.sign("web1")
-        presence.advance(START + 3)
-        self.assertEqual(presence.advance(START - 500), [])
-        self.assertEqual(presence.advance(START - 499.5), [])
-        self.assertEqual(presence.advance(START - 499), [UP_TO_LATE])
+        advance(presence, START + 3)
+        self.assertEqual(advance(presence, START - 500), [])
+        self.assertEqual(advance(presence, START - 499.5), [])
+        self.assertEqual(advance(presence, START - 499), [UP_TO_LATE])
 
 
-class SettleTests(SynchronousTestCase):
+class WatchTests(SynchronousTestCase):
+    """Hosts taken over."""
+
     def setUp(self) -> None:
         self.presence = awake()
-        self.presence.advance(START + 100)
+        advance(self.presence, START + 100)
 
-    def test_state(self) -> None:
-        """A state known from elsewhere is taken over, whatever was known here."""
-        for state in State:
-            for before in State:
-                for beating in (True, False):
-                    self.presence.settle("web1", before)
-                    self.presence.settle("web1", state, beating)
-                    self.assertEqual(self.presence.state("web1"), state)
-                    self.assertEqual(list(self.presence), ["web1"])
+    def test_known(self) -> None:
+        """Whatever was known here of a host is not any more."""
+        for beating in (True, False):
+            for doubted in (True, False):
+                self.presence.leave("web1", "stopped")
+                self.presence.watch("web1", beating, doubted)
+                self.assertEqual(self.presence.state("web1"), State.LATE if doubted else State.UP)
+                self.assertEqual(list(self.presence), ["web1"])
 
     def test_sign_after(self) -> None:
-        """A sign after it is told of, unless the host was up."""
-        for state in State:
-            for beating in (True, False):
-                self.presence.settle("web1", state, beating)
-                expected = None if state is State.UP else Transition("web1", State.UP, state)
-                self.assertEqual(self.presence.sign("web1"), expected, state)
+        """A sign after it is told of, once, if the host was known as late or gone."""
+        for beating in (True, False):
+            for doubted in (True, False):
+                self.presence.watch("web1", beating, doubted)
+                expected = Transition("web1", State.UP) if doubted else None
+                self.assertEqual(self.presence.sign("web1", beating), expected)
+                self.assertIsNone(self.presence.sign("web1", beating))
+                self.assertEqual(self.presence.state("web1"), State.UP)
 
     def test_up(self) -> None:
         """An agent that was up has its whole time from now on."""
-        self.presence.settle("web1", State.UP)
-        self.assertEqual(self.presence.advance(START + 100 + LATE - 0.25), [])
-        self.assertEqual(self.presence.advance(START + 100 + LATE), [UP_TO_LATE])
-        self.assertEqual(self.presence.advance(START + 100 + DEPARTED), [LATE_TO_DEPARTED])
+        self.presence.watch("web1")
+        self.assertEqual(advance(self.presence, START + 100 + LATE - 0.25), [])
+        self.assertEqual(advance(self.presence, START + 100 + LATE), [UP_TO_LATE])
+        self.assertEqual(advance(self.presence, START + 100 + DEPARTED), [LATE_TO_DEPARTED])
 
     def test_up_without_heartbeats(self) -> None:
-        """A sender that was up is not expected to beat: it is silent at its timeout, never late."""
-        self.presence.settle("web1", State.UP, beating=False)
-        self.assertEqual(self.presence.advance(START + 100 + SILENT - 0.25), [])
-        self.assertEqual(self.presence.advance(START + 100 + SILENT), [UP_TO_SILENT])
-        self.presence.settle("web1", State.UP, beating=False)
+        """A sender is not expected to beat: it is silent at its timeout, never late; also one that is doubted."""
+        for start, doubted in ((100, False), (200, True)):
+            advance(self.presence, START + start)
+            self.presence.watch("web1", beating=False, doubted=doubted)
+            self.assertEqual(advance(self.presence, START + start + SILENT - 0.25), [])
+            self.assertEqual(advance(self.presence, START + start + SILENT), [UP_TO_SILENT])
+            self.assertEqual(self.presence.state("web1"), State.SILENT)
+        self.presence.watch("web1", beating=False)
         self.assertIsNone(self.presence.sign("web1", beating=False))
 
     def test_late(self) -> None:
-        """An agent that was late departs as one that became late now, and comes back with a transition."""
-        self.presence.settle("web1", State.LATE)
-        self.assertEqual(self.presence.advance(START + 100 + DEPARTED - LATE - 0.25), [])
-        self.assertEqual(self.presence.advance(START + 100 + DEPARTED - LATE), [LATE_TO_DEPARTED])
-        self.presence.settle("web1", State.LATE)
-        self.assertIsNone(self.presence.sign("web1", beating=False))
-        self.assertEqual(self.presence.sign("web1"), Transition("web1", State.UP, State.LATE))
+        """An agent that was late has its whole time once more, is not told of as late again, and comes back."""
+        self.presence.watch("web1", doubted=True)
+        self.assertEqual(advance(self.presence, START + 100 + DEPARTED - 0.25), [])
+        self.assertEqual(self.presence.state("web1"), State.LATE)
+        self.assertEqual(advance(self.presence, START + 100 + DEPARTED), [LATE_TO_DEPARTED])
+        for at, after in ((200, 0), (300, LATE)):
+            advance(self.presence, START + at)
+            self.presence.watch("web1", doubted=True)
+            advance(self.presence, START + at + after)
+            self.assertIsNone(self.presence.sign("web1", beating=False))
+            self.assertEqual(self.presence.sign("web1"), Transition("web1", State.UP))
+            self.assertIsNone(self.presence.sign("web1"))
 
-    def test_late_among_others(self) -> None:
-        """A late host taken over holds up nobody who is late already or will be."""
-        presence = self.presence
-        presence.sign("before")
-        presence.advance(START + 103)
-        presence.sign("after")
-        presence.advance(START + 105)
-        self.assertEqual(presence.state("before"), State.LATE)
-        presence.settle("web1", State.LATE)
-        departed = {}
-        for quarter in range(105 * 4, 120 * 4):
-            for change in presence.advance(START + quarter / 4):
-                if change.state is State.DEPARTED:
-                    departed[change.host] = quarter / 4
-        self.assertEqual(departed, {"before": 100 + DEPARTED, "web1": 105 + DEPARTED - LATE, "after": 103 + DEPARTED})
-
-    def test_gone(self) -> None:
-        """A host that was gone stays gone, and nothing is told of it."""
-        for state in (State.DEPARTED, State.LEFT, State.SILENT):
-            self.presence.settle("web1", state)
-            self.assertEqual(self.presence.advance(START + 1e6), [])
-            self.assertEqual(self.presence.state("web1"), state)
+    def test_among_others(self) -> None:
+        """Hosts taken over, as of now and as of the start, hold up nobody, and nobody holds them up."""
+        presence = awake()
+        presence.sign("first")
+        advance(presence, START + 3)
+        presence.sign("second")
+        advance(presence, START + 5)
+        self.assertEqual(presence.state("first"), State.LATE)
+        for state, doubted in (("up", False), ("late", True)):
+            presence.watch(f"start {state}", doubted=doubted, since_start=True)
+            presence.watch(f"now {state}", doubted=doubted)
+        presence.watch("start sender", beating=False, since_start=True)
+        gone = {}
+        for quarter in range(5 * 4, 30 * 4):
+            for change in advance(presence, START + quarter / 4):
+                if change.state.gone:
+                    gone[change.host] = quarter / 4
+        self.assertEqual(
+            gone,
+            {
+                "first": DEPARTED,
+                "start up": DEPARTED,
+                "start late": DEPARTED,
+                "second": 3 + DEPARTED,
+                "now up": 5 + DEPARTED,
+                "now late": 5 + DEPARTED,
+                "start sender": SILENT,
+            },
+        )
 
 
 @dataclass
@@ -338,16 +374,16 @@ class Model:
         if known and not beating and known.beating and known.state in (State.UP, State.LATE):
             return None
         self.hosts[host] = Known(State.UP, self.awake, beating)
-        return None if before is State.UP else Transition(host, State.UP, before)
+        return None if before is State.UP else Transition(host, State.UP)
 
     def leave(self, host: str, reason: str) -> Transition | None:
         before = self.state(host)
         self.hosts[host] = Known(State.LEFT, self.awake, True)
-        return None if before is State.LEFT else Transition(host, State.LEFT, before, reason)
+        return None if before is State.LEFT else Transition(host, State.LEFT, reason)
 
-    def settle(self, host: str, state: State, beating: bool) -> None:
-        sign = self.awake - LATE if state is State.LATE else self.awake
-        self.hosts[host] = Known(state, sign, beating or state is State.LATE)
+    def watch(self, host: str, beating: bool, doubted: bool, since_start: bool) -> None:
+        sign = 0.0 if since_start else self.awake
+        self.hosts[host] = Known(State.LATE if doubted else State.UP, sign, beating)
 
     def advance(self, now: float) -> list[Transition]:
         self.awake += min(max(now - self.now, 0.0), self.max_step)
@@ -357,13 +393,13 @@ class Model:
             quiet = self.awake - known.sign
             if known.state is State.UP and known.beating and quiet >= LATE:
                 known.state = State.LATE
-                changes.append(Transition(host, State.LATE, State.UP))
-            if known.state is State.LATE and quiet >= DEPARTED:
+                changes.append(Transition(host, State.LATE))
+            if known.state is State.LATE and known.beating and quiet >= DEPARTED:
                 known.state = State.DEPARTED
-                changes.append(Transition(host, State.DEPARTED, State.LATE, "timeout"))
-            if known.state is State.UP and not known.beating and quiet >= SILENT:
+                changes.append(Transition(host, State.DEPARTED, "timeout"))
+            if known.state in (State.UP, State.LATE) and not known.beating and quiet >= SILENT:
                 known.state = State.SILENT
-                changes.append(Transition(host, State.SILENT, State.UP, "timeout"))
+                changes.append(Transition(host, State.SILENT, "timeout"))
         return changes
 
 
@@ -379,14 +415,16 @@ operations = st.one_of(
     st.tuples(st.just("advance"), st.integers(0, 6)),
     st.tuples(st.just("leave"), hosts),
     st.tuples(st.just("forget"), hosts),
-    st.tuples(st.just("settle"), hosts, st.sampled_from(State), st.booleans()),
+    st.tuples(st.just("watch"), hosts, st.booleans(), st.booleans(), st.booleans()),
 )
 
 
 class ModelTests(SynchronousTestCase):
     @settings(max_examples=200)
     @given(st.lists(operations, max_size=40), st.sampled_from([1.0, 5.0, inf]))
-    def test_any_history(self, history: list[tuple[str, int] | tuple[str, str, State | bool]], step: float) -> None:
+    def test_any_history(
+        self, history: list[tuple[str, int] | tuple[str, str, *tuple[bool, ...]]], step: float
+    ) -> None:
         """Whatever happens, transitions and states are those of the naive model."""
         presence, model = awake(step), Model(step)
         for operation in history:
@@ -395,15 +433,15 @@ class ModelTests(SynchronousTestCase):
                     self.assertEqual(presence.sign(host, beating), model.sign(host, beating))
                 case ("advance", int(quarters)):
                     now = model.now + quarters / 4
-                    self.assertEqual(in_order(presence.advance(now)), in_order(model.advance(now)))
+                    self.assertEqual(in_order(advance(presence, now)), in_order(model.advance(now)))
                 case ("leave", str(host)):
                     self.assertEqual(presence.leave(host, "stopped"), model.leave(host, "stopped"))
                 case ("forget", str(host)):
                     known = model.hosts.pop(host, None)
                     self.assertEqual(presence.forget(host), known.state if known else None)
-                case ("settle", str(host), State() as state, bool(beating)):
-                    presence.settle(host, state, beating)
-                    model.settle(host, state, beating)
+                case ("watch", str(host), bool(beating), bool(doubted), bool(since_start)):
+                    presence.watch(host, beating, doubted, since_start)
+                    model.watch(host, beating, doubted, since_start)
                 case _:
                     self.fail(f"unknown operation {operation}")
             for host in ("a", "b", "c", "d"):
@@ -439,7 +477,7 @@ class CostTests(SynchronousTestCase):
         names = [CountedName(f"h{number}") for number in range(size)]
         for number, name in enumerate(names):
             presence.sign(name, beating=number % 3 != 0)
-        presence.advance(START + 1)
+        advance(presence, START + 1)
         return presence, names
 
     def test_sign(self) -> None:
@@ -457,10 +495,10 @@ class CostTests(SynchronousTestCase):
         idle, due = set(), set()
         for size in (12, 1998):
             presence, names = self.fleet(size)
-            idle.add(lookups(lambda presence=presence: presence.advance(START + 2)))  # type: ignore[misc]  # lambda
+            idle.add(lookups(lambda presence=presence: advance(presence, START + 2)))  # type: ignore[misc]  # lambda
             for name in names[3:]:
                 presence.sign(name, beating=int(name[1:]) % 3 != 0)
-            due.add(lookups(lambda presence=presence: presence.advance(START + 5)))  # type: ignore[misc]  # lambda
+            due.add(lookups(lambda presence=presence: advance(presence, START + 5)))  # type: ignore[misc]  # lambda
             self.assertEqual(presence.state(names[1]), State.LATE)
             self.assertEqual(presence.state(names[4]), State.UP)
         self.assertEqual(len(idle), 1, idle)

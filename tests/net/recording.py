@@ -1,6 +1,6 @@
 """Small stand-ins for what sessions talk to: a peer, and the seams of `perfmon.net.seams`."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from typing import Any
 
@@ -101,9 +101,18 @@ class RecordingPresence:
 
     def __init__(self) -> None:
         self.signs: list[tuple[str, bool]] = []  # host, beating
+        self.boots: dict[str, str] = {}
+        self.planned: dict[str, str] = {}
         self.described: dict[str, dict[str, str]] = {}
         self.left: list[tuple[str, str]] = []  # host, reason
         self.broken: list[tuple[str, str]] = []  # host, why its connection has ended
+
+    def arrived(self, host: str, boot: str) -> None:
+        self.boots[host] = boot
+        self.sign(host)
+
+    def plan(self, absences: Mapping[str, str]) -> None:
+        self.planned = dict(absences)
 
     def sign(self, host: str, beating: bool = True) -> None:
         self.signs.append((host, beating))

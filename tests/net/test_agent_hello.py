@@ -26,7 +26,7 @@ class HelloTests(PortCase):
         )
         self.assertEqual(peer.received(), [{"type": "welcome", "protocol": 1, "heartbeat": 2.0, "timeout": 6.0}])
         self.assertFalse(peer.closed)
-        self.assertEqual(self.presence.signs, [("web1", True)])
+        self.assertEqual((self.presence.signs, self.presence.boots), ([("web1", True)], {"web1": "b1"}))
         self.assertEqual(
             self.presence.described,
             {
@@ -35,7 +35,6 @@ class HelloTests(PortCase):
                     "labels": '{"rack":"7"}',
                     "platform": '{"system":"Linux"}',
                     "agent": "1.2",
-                    "boot": "b1",
                     "interval": "10.0",
                 }
             },

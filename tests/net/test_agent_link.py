@@ -173,7 +173,7 @@ class AgentLinkTests(LinkCase):
         )
 
     def test_pauses(self) -> None:
-        """Attempts begin 50 ms apart, and are never more than 15 s apart."""
+        """Attempts begin 50 ms apart, and are never more than 5 s apart."""
         self.endpoint.problem = OSError("connection refused")
         self.start()
         self.clock.pump([0.01] * 10)
@@ -181,7 +181,18 @@ class AgentLinkTests(LinkCase):
         self.clock.pump([1.0] * 120)
         before = self.endpoint.attempts
         self.clock.pump([1.0] * 60)
-        self.assertIn(self.endpoint.attempts - before, range(4, 9))
+        self.assertIn(self.endpoint.attempts - before, range(12, 25))
+
+    def test_short_timeout(self) -> None:
+        """A collector that soon takes an agent for departed is tried three times within that."""
+        self.start()
+        self.peer.send(WELCOME | {"heartbeat": 1.0, "timeout": 3.0})
+        self.endpoint.problem = OSError("connection refused")
+        self.peer.drop()
+        self.clock.pump([0.1] * 200)
+        before = self.endpoint.attempts
+        self.clock.pump([0.1] * 120)
+        self.assertGreaterEqual(self.endpoint.attempts - before, 11)
 
     def test_no_collector(self) -> None:
         """Who answers with something else is no collector; the log says so, once."""

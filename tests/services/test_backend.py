@@ -58,7 +58,8 @@ class BackendTests(StoreCase):
             reactor.seconds,
         )
         history = History(store.windows)
-        queries = Queries(store, history, self.ingest, reactor, wall)
+        control = Control(store, self.presence, reactor, wall)
+        queries = Queries(store, history, self.ingest, control.wanted, reactor, wall)
         return CollectorBackend(
             store,
             queries,
@@ -67,7 +68,7 @@ class BackendTests(StoreCase):
             status,
             self.ingest,
             self.presence,
-            Control(store, self.presence, reactor),
+            control,
             self.refusals,
             reactor,
             wall,

@@ -12,6 +12,8 @@ from tests.net.recording import RecordingPresence
 from tests.valkey import StoreCase
 from tests.waiting import until
 
+NOW = 1_800_000_000.0
+
 
 class Agent:
     """Does as it is told, and says so."""
@@ -54,10 +56,13 @@ class SlowAgent(Agent):
 
 
 class ControlTests(StoreCase):
+    def wall(self) -> float:
+        return NOW + self.clock.seconds()
+
     async def started(self, store: Store | None = None) -> Control:
         """One that knows the orders there are."""
         self.clock, self.records = Clock(), RecordingPresence()
-        control = Control(store or await self.connected(), self.records, self.clock)
+        control = Control(store or await self.connected(), self.records, self.clock, self.wall)
         control.startService()
         self.addCleanup(control.stopService)
         await until(lambda: control._known, "the orders")
@@ -152,7 +157,7 @@ class ControlTests(StoreCase):
         """An agent that came before the orders were known is told when they are, also to begin again."""
         store = await self.connected()
         await store.order("web1", "stopped", "1")
-        control = Control(store, RecordingPresence(), Clock())
+        control = Control(store, RecordingPresence(), Clock(), lambda: NOW)
         agent, other = Agent(control), Agent(control, "web2", stopped=True)
         self.assertEqual(agent.orders, [])
         control.startService()
@@ -191,7 +196,7 @@ class ControlTests(StoreCase):
         for host in ("web1", "web10"):
             await control.order(host, "stopped", "1")
             await control.order(host, "interval", "5.0")
-        await store.remove("web1")
+        await store.remove("web1", NOW)
         await self.polled(control)
         self.assertEqual((control.wanted("web1"), control.wanted("web10")), (Order(), Order(True, 5.0)))
         self.assertEqual(len(self.server("HKEYS", keys.CONTROL)), 3)

@@ -6,6 +6,7 @@ from twisted.internet.task import Clock
 
 from perfmon.core.presence import State, Timeouts
 from perfmon.core.tiers import DAY
+from perfmon.services.lease import Lease
 from perfmon.services.presence import SWEEP, PresenceService
 from perfmon.storage import keys
 from perfmon.storage.store import Event, Store
@@ -22,20 +23,27 @@ class PresenceCase(StoreCase):
         super().setUp()
         self.clock = Clock()
         self.ahead = 0.0  # s that the wall clock is ahead of the other
-        self.services: list[PresenceService] = []
+        self.leases: dict[PresenceService, Lease] = {}
 
     def service(self, store: Store) -> PresenceService:
-        """A running service, moved on by `wait`."""
+        """A running service with its lease, moved on by `wait`."""
         service = PresenceService(store, TIMEOUTS, self.clock, self.clock.seconds, self.wall)
+        lease = Lease(store, service, TIMEOUTS.departed, self.clock, self.clock.seconds)
+        lease.startService()
         service.startService()
-        self.services.append(service)
+        self.leases[service] = lease
         self.addCleanup(self.stop, service)
         return service
 
     async def stop(self, service: PresenceService) -> None:
-        if service in self.services:
-            self.services.remove(service)
+        if service in self.leases:
             await service.stopService()
+            await self.leases.pop(service).stopService()
+
+    async def settled(self, service: PresenceService) -> None:
+        """It has done what was under way."""
+        lease = self.leases[service]
+        await until(lambda: service._flushing is None and lease._working is None, "the sweep")
 
     def wall(self) -> float:
         return NOW + self.clock.seconds() + self.ahead
@@ -46,8 +54,8 @@ class PresenceCase(StoreCase):
             for service, host in signs:
                 service.sign(host)
             self.clock.advance(SWEEP)
-            for service in self.services:
-                await until(lambda: service._flushing is None, "the sweep")  # noqa: B023 - awaited here
+            for service in self.leases:
+                await self.settled(service)
 
     async def events(self, store: Store) -> list[tuple[str, list[str], float]]:
         """(kind, hosts, s after `NOW`) of every event, oldest first."""
@@ -286,8 +294,11 @@ class RestartTests(PresenceCase):
         await self.wait(SWEEP)
         self.assertEqual(second.count(), {"departed": 1, "left": 1, "late": 1})
         self.assertEqual({host: await self.state(store, host) for host in before}, before)
-        await self.wait(1)
+        await self.wait(1.75)
         self.assertEqual((await self.state(store, "late"))[0], "departed")
+        self.assertEqual(
+            [kind for kind, hosts, _ in await self.events(store) if "late" in hosts][-2:], ["late", "departed"]
+        )
 
     async def test_signs_before_the_store(self) -> None:
         """A host that is heard before the store could be asked did not arrive anew."""

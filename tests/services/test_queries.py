@@ -8,6 +8,7 @@ import numpy as np
 from twisted.trial.unittest import SynchronousTestCase
 
 from perfmon.core.columns import Column
+from perfmon.core.control import NO_ORDER, Absence, Order
 from perfmon.core.numbering import Row
 from perfmon.core.presence import State
 from perfmon.core.query import BadQuery, Plan, Query
@@ -39,13 +40,20 @@ class QueriesCase(StoreCase):
         self.reactor = reactor
         self.seq = 0
 
+        self.orders: dict[str, Order] = {}
+
+    def wanted(self, host: str) -> Order:
+        return self.orders.get(host, NO_ORDER)
+
     async def begin(self) -> None:
         """A collector's run: its own ingest, with nothing received yet."""
         self.store: Store = await self.connected()
         self.ingest = Ingest(self.store, self.reactor, lambda: NOW)
         self.ingest.startService()
         self.addCleanup(self.ingest.stopService)
-        self.queries = Queries(self.store, History(self.store.windows), self.ingest, self.reactor, lambda: NOW)
+        self.queries = Queries(
+            self.store, History(self.store.windows), self.ingest, self.wanted, self.reactor, lambda: NOW
+        )
 
     async def fill(self, host: str, at: float, **values: float) -> None:
         """One round at `at` s after `START`, stored; an underscore in a name stands for a dot."""
@@ -191,6 +199,7 @@ class HostsTests(QueriesCase):
             }
         )
         await self.store.change({"web1": NOW}, State.UP, START + 0.5)
+        self.orders["web1"] = Order(absence=Absence(NOW + 60, "new disks"))
         self.assertEqual(
             await self.queries.hosts("web1", "*"),
             [
@@ -202,6 +211,8 @@ class HostsTests(QueriesCase):
                     "reason": "",
                     "last_seen": START + 10,
                     "kind": "agent",
+                    "absence": {"until": NOW + 60, "reason": "new disks"},
+                    "collector": "collector",
                     "clock": {"offset": -0.5, "round_trip": 0.001},
                     "stopped": False,
                     "labels": {"rack": "7"},

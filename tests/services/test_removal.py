@@ -66,7 +66,7 @@ class RemovalCase(StoredCase):
         self.presence = PresenceService(self.store, TIMEOUTS, self.clock, self.clock.seconds, self.wall)
         self.presence.startService()
         self.addCleanup(self.presence.stopService)
-        self.control = Control(self.store, self.presence, self.clock)
+        self.control = Control(self.store, self.presence, self.clock, self.wall)
         self.backend = CollectorBackend(
             self.store,
             self.queries,
@@ -142,27 +142,29 @@ class KeysTests(RemovalCase):
             kinds = {key.partition("}:")[2].partition(":")[0] for key in own}
             self.assertEqual(kinds, {"raw", "1m", "1h", "meta"})
             self.assertLess({"head", "sealing", "meta"}, {key.rpartition(":")[2] for key in own})
-            self.assertEqual(await self.store.remove(host), len(own))
-            expected = {}
+            self.assertEqual(await self.store.remove(host, self.now), len(own))
+            expected = {"pm:events": self.everything()["pm:events"]}
             for key, held in before.items():
+                if key == "pm:events":
+                    continue
                 if key not in own:
                     left = {one for one in held if one.split()[0] != host.encode()} if isinstance(held, set) else held
                     self.assertEqual(left != held, isinstance(held, set), key)
                     if left:
                         expected[key] = left
             self.assertEqual(self.everything(), expected)
-        self.assertEqual(self.everything(), {})
+        self.assertEqual(set(self.everything()), {"pm:events"})
 
     async def test_many(self) -> None:
         """However many keys there are, of this host and of others, the removal finds all of its own."""
         await self.begin()
         for host, number in (("web1", 2500), ("web10", 2500), ("web", 10)):
             self.server("EVAL", FILL, 0, host, number)
-        self.assertEqual(await self.store.remove("web1"), 2500)
+        self.assertEqual(await self.store.remove("web1", self.now), 2500)
         left = self.everything()
-        self.assertEqual((len(left), len(left["pm:open:raw"])), (2511, 2510))
+        self.assertEqual((len(left), len(left["pm:open:raw"])), (2512, 2510))
         self.assertEqual(self.keys("web1"), set())
-        self.assertEqual(await self.store.remove("web10"), 2500)
+        self.assertEqual(await self.store.remove("web10", self.now), 2500)
         self.assertEqual(len(self.everything()["pm:open:raw"]), 10)
 
     async def test_unknown(self) -> None:
@@ -175,12 +177,12 @@ class KeysTests(RemovalCase):
         self.assertEqual(self.everything(), before)
 
     async def test_events_stay(self) -> None:
-        """What happened to a host is told of also when it is removed."""
+        """What happened to a host is told of also when it is removed, and so is that."""
         await self.begin()
         await self.come()
         await self.go()
         self.assertEqual(await self.backend.remove("web1"), 1)
-        self.assertEqual(await self.events(), [("up", ["web1"]), ("departed", ["web1"])])
+        self.assertEqual(await self.events(), [("up", ["web1"]), ("departed", ["web1"]), ("removed", ["web1"])])
         self.assertEqual(await self.queries.hosts("*", "*"), [])
 
 
@@ -195,7 +197,7 @@ class SealerTests(RemovalCase):
 
         async def removing(*given: Any, **named: Any) -> Any:
             if not met:
-                met.append(await self.store.remove("web1"))
+                met.append(await self.store.remove("web1", self.now))
             return await method(*given, **named)
 
         before = self.keys("web10")
@@ -278,7 +280,14 @@ class PresenceTests(RemovalCase):
         await self.quiet()
         self.assertEqual(
             await self.events(),
-            [("up", ["web1"]), ("up", ["web2"]), ("departed", ["web1"]), ("late", ["web2"]), ("departed", ["web2"])],
+            [
+                ("up", ["web1"]),
+                ("up", ["web2"]),
+                ("departed", ["web1"]),
+                ("removed", ["web1"]),
+                ("late", ["web2"]),
+                ("departed", ["web2"]),
+            ],
         )
         self.assertEqual(self.keys("web1"), set())
 
@@ -296,7 +305,7 @@ class PresenceTests(RemovalCase):
         await until(lambda: self.keys("web2"), "what waited of another")
         await self.quiet()
         self.assertEqual(set(self.everything()), {"pm:{web2}:meta", "pm:events"})
-        self.assertEqual(await self.events(), [("up", ["web1"]), ("departed", ["web1"])])
+        self.assertEqual(await self.events(), [("up", ["web1"]), ("departed", ["web1"]), ("removed", ["web1"])])
 
     async def test_others_are_told(self) -> None:
         """A removal while changes are being written costs nobody else's event."""
@@ -316,7 +325,7 @@ class PresenceTests(RemovalCase):
         self.presence.leave("web2", "another reason")
         self.clock.advance(SWEEP)
         await self.quiet()
-        self.assertEqual((await self.events())[2:], [("left", ["web1"]), ("left", ["web2"])])
+        self.assertEqual((await self.events())[2:], [("left", ["web1"]), ("removed", ["web1"]), ("left", ["web2"])])
 
 
 class ComesBackTests(RemovalCase):
@@ -338,7 +347,8 @@ class ComesBackTests(RemovalCase):
         self.assertEqual((host["first_seen"], host["since"], host["state"]), (self.now, self.now, "up"))
         self.assertEqual((host["labels"], host["reason"], host["kind"]), ({}, "", "agent"))
         self.assertEqual(self.server("HGET", keys.meta("web1"), "renewed"), repr(self.now).encode())
-        self.assertEqual(await self.events(), [("up", ["web1"]), ("departed", ["web1"]), ("up", ["web1"])])
+        kinds = [kind for kind, _ in await self.events()]
+        self.assertEqual(kinds, ["up", "departed", "removed", "up"])
 
     async def test_other_collector(self) -> None:
         """It is for another collector, too, which had heard of it and not of its removal."""
@@ -347,8 +357,8 @@ class ComesBackTests(RemovalCase):
         other = PresenceService(self.store, TIMEOUTS, self.clock, self.clock.seconds, self.wall)
         other.startService()
         self.addCleanup(other.stopService)
-        self.clock.advance(SWEEP)
-        await until(lambda: other.count() == {"up": 1}, "the other to know it")
+        await other.records()
+        self.assertEqual(other.count(), {"up": 1})
         self.clock.pump([SWEEP] * 80)
         await until(lambda: self.server("HGET", keys.meta("web1"), "state") == b"departed", "the departure")
         await self.quiet()

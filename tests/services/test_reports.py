@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from perfmon.core.control import NO_ORDER
 from perfmon.core.globs import pattern
 from perfmon.core.names import split_tags
 from perfmon.core.numbering import Row
@@ -49,7 +50,7 @@ class StoredCase(StoreCase):
         self.sealing = Sealing(self.store.windows, reactor, self.wall)
         self.ingest = Ingest(self.store, reactor, self.wall)
         self.addCleanup(self.ingest.stopService)
-        self.queries = Queries(self.store, self.history, self.ingest, reactor, self.wall)
+        self.queries = Queries(self.store, self.history, self.ingest, lambda host: NO_ORDER, reactor, self.wall)
 
     def wall(self) -> float:
         return self.now

@@ -193,11 +193,12 @@ class StoreTests(StoreCase):
         self.assertEqual(await store.change({"a": NOW, "b": NOW}, State.UP, NOW + 0.5), ["a", "b"])
         self.assertEqual(await store.change({"b": NOW}, State.LEFT, NOW + 60.25, "stopped"), ["b"])
         first, left_at = repr(NOW + 0.5), repr(NOW + 60.25)
+        known = {"first": first, "collector": "collector"}
         self.assertEqual(
             await store.hosts(["a", "b"]),
             [
-                HostRecord("a", NOW, True, {"state": "up", "since": first, "reason": "", "first": first}),
-                HostRecord("b", NOW, False, {"state": "left", "since": left_at, "reason": "stopped", "first": first}),
+                HostRecord("a", NOW, True, {"state": "up", "since": first, "reason": "", **known}),
+                HostRecord("b", NOW, False, {"state": "left", "since": left_at, "reason": "stopped", **known}),
             ],
         )
         arrived, left = await store.events("0", 10)

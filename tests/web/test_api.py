@@ -25,7 +25,8 @@ class RoutesTests(ApiTestCase):
         for route in JsonApi(StandIn(), lambda: NOW).routes():
             path = route.path.replace("{host}", "web1")
             query = "?metric=x" if route.path == "/api/v1/query" else ""
-            body = b'{"interval": 5}' if route.path.endswith("/interval") else b"{}"
+            bodies = {"interval": b'{"interval": 5}', "absence": b'{"for": "2h"}'}
+            body = bodies.get(route.path.rpartition("/")[2], b"{}")
             answer = self.post(body, path=path) if route.method == "POST" else self.ask(path + query, route.method)
             found[route.method, route.path] = answer.status, answer.json
         self.assertEqual(
@@ -41,6 +42,8 @@ class RoutesTests(ApiTestCase):
                 ("POST", "/api/v1/hosts/{host}/stop"): (200, ordered),
                 ("POST", "/api/v1/hosts/{host}/start"): (200, ordered),
                 ("POST", "/api/v1/hosts/{host}/interval"): (200, ordered),
+                ("POST", "/api/v1/hosts/{host}/absence"): (200, {"host": "web1", "absence": None}),
+                ("DELETE", "/api/v1/hosts/{host}/absence"): (200, {"host": "web1", "absence": None}),
                 ("GET", "/api/v1/hosts/{host}/summary"): (200, {}),
                 ("GET", "/api/v1/hosts/{host}/stats"): (200, {}),
                 ("GET", "/api/v1/hosts/{host}/export"): (200, {}),

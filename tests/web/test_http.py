@@ -50,7 +50,11 @@ class PathTests(SiteTestCase):
     def test_method(self) -> None:
         """Every route answers another method with 405 and those that it takes."""
         for route in JsonApi(StandIn(), lambda: NOW).routes():
-            several = {"/api/v1/hosts/{host}": "DELETE, GET, HEAD", "/api/v1/samples": "POST"}
+            several = {
+                "/api/v1/hosts/{host}": "DELETE, GET, HEAD",
+                "/api/v1/hosts/{host}/absence": "DELETE, POST",
+                "/api/v1/samples": "POST",
+            }
             orders = route.path.endswith(("/stop", "/start", "/interval"))
             allowed = "POST" if orders else several.get(route.path, "GET, HEAD")
             others = {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"} - set(allowed.split(", "))

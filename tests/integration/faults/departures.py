@@ -78,6 +78,8 @@ class _Judge:
         signs = sorted({0.0, *host.signs})
         doubtful = sorted(host.perhaps)
         self.found.named += len(named)
+        # The first sign of those that may have been told to nobody but the collector.
+        returned = next((sign for sign in signs if sign), 0.0)
         of_silence: dict[int, list[Named]] = {}
         for one in named:
             of_silence.setdefault(bisect_left(signs, one.at) - 1, []).append(one)
@@ -93,14 +95,45 @@ class _Judge:
                     self.found.doubled.append(text)
                 else:
                     departures.append(one)
+            unknown = self._never_written(returned, last)
             if last and not left:
-                self._silence(f"{name}, silent from {last:.3f} to {back:.3f}", last, maybe, back, departures)
+                text = f"{name}, silent from {last:.3f} to {back:.3f}"
+                self._silence(text, last, maybe, back, departures, unknown)
+            if departures or left or unknown:
+                returned = back
+
+    def _never_written(self, returned: float, last: float) -> bool:
+        """Whether a host that was there from `returned` to `last` was so while the store was away, and the collector
+        ended before the store was back."""
+        return any(
+            self._store_away(returned, ended.begin)
+            for ended in self._blinds
+            if ended.restarted and ended.begin >= last - 1
+        )
+
+    def _store_away(self, begin: float, end: float) -> bool:
+        """Whether it was so all that time."""
+        for blind in self._blinds:  # in their order
+            if blind.store and blind.begin <= begin:
+                begin = max(begin, blind.end)
+        return begin >= end
 
     def _silence(
-        self, text: str, last: float, maybe: Sequence[float], back: float, departures: Sequence[Named]
+        self,
+        text: str,
+        last: float,
+        maybe: Sequence[float],
+        back: float,
+        departures: Sequence[Named],
+        unknown: bool,
     ) -> None:
-        """From the sign `last` until `back`; in between there may have been others."""
+        """From the sign `last` until `back`; in between there may have been others.
+
+        Of one that is `unknown` to the store nobody can tell that it has departed.
+        """
         due = next((due for begin, end in pairwise([last, *maybe, back]) if (due := self._due(begin)) < end), None)
+        if unknown and not departures:
+            return
         self.found.expected += bool(departures or due is not None)
         if not departures:
             if due is not None:

@@ -70,6 +70,19 @@ class DeparturesTests(SynchronousTestCase):
         self.assertEqual(self.judge(silent, 13.5, blinds=(away,), written=7.0).wrong, [])
         self.assertEqual(len(self.judge(silent, 15.0, blinds=(away,), written=5.0).late), 1)
 
+    def test_never_written(self) -> None:
+        """Who came back while the store was away, and was gone again when the collector ended, has never been there."""
+        came = host(10, 20, 21, 50, *range(51, 100))
+        away, ended = Blind(19.0, 26.0, store=True), Blind(22.0, 24.0, restarted=True)
+        self.assertEqual(self.judge(came, 13.5, blinds=(away, ended)).wrong, [])
+        for blinds in (
+            (away,),
+            (ended,),
+            (Blind(20.5, 26.0, store=True), ended),
+            (Blind(19.0, 21.5, store=True), ended),
+        ):
+            self.assertEqual(len(self.judge(came, 13.5, blinds=blinds).late), 1, blinds)
+
     def test_doubtful_sign(self) -> None:
         """A hello that was not answered may have been a sign: the departure may come after it or before it."""
         silent = host(10, 30, *range(31, 100), perhaps=(12.5,))
