@@ -1,70 +1,13 @@
 """Tests for `perfmon.services.presence`: time is a Clock's, the store is a real one."""
 
-import time
-
-from twisted.internet.task import Clock
-
-from perfmon.core.presence import State, Timeouts
+from perfmon.core.presence import State
 from perfmon.core.tiers import DAY
-from perfmon.services.lease import Lease
-from perfmon.services.presence import SWEEP, PresenceService
+from perfmon.services.presence import ABSENCE_ENDED, SWEEP
 from perfmon.storage import keys
-from perfmon.storage.store import Event, Store
+from perfmon.storage.store import Event
 from tests.logs import logged
-from tests.valkey import StoreCase
+from tests.services.presence_case import NOW, PresenceCase
 from tests.waiting import until
-
-NOW = float(int(time.time()))  # the server's own clock decides when a key expires
-TIMEOUTS = Timeouts(late=1.0, departed=2.0, silent=4.0)
-
-
-class PresenceCase(StoreCase):
-    def setUp(self) -> None:
-        super().setUp()
-        self.clock = Clock()
-        self.ahead = 0.0  # s that the wall clock is ahead of the other
-        self.leases: dict[PresenceService, Lease] = {}
-
-    def service(self, store: Store) -> PresenceService:
-        """A running service with its lease, moved on by `wait`."""
-        service = PresenceService(store, TIMEOUTS, self.clock, self.clock.seconds, self.wall)
-        lease = Lease(store, service, TIMEOUTS.departed, self.clock, self.clock.seconds)
-        lease.startService()
-        service.startService()
-        self.leases[service] = lease
-        self.addCleanup(self.stop, service)
-        return service
-
-    async def stop(self, service: PresenceService) -> None:
-        if service in self.leases:
-            await service.stopService()
-            await self.leases.pop(service).stopService()
-
-    async def settled(self, service: PresenceService) -> None:
-        """It has done what was under way."""
-        lease = self.leases[service]
-        await until(lambda: service._flushing is None and lease._working is None, "the sweep")
-
-    def wall(self) -> float:
-        return NOW + self.clock.seconds() + self.ahead
-
-    async def wait(self, seconds: float, *signs: tuple[PresenceService, str]) -> None:
-        """Lets time pass; each of `signs` is a host that one of the services hears all the while."""
-        for _ in range(round(seconds / SWEEP)):
-            for service, host in signs:
-                service.sign(host)
-            self.clock.advance(SWEEP)
-            for service in self.leases:
-                await self.settled(service)
-
-    async def events(self, store: Store) -> list[tuple[str, list[str], float]]:
-        """(kind, hosts, s after `NOW`) of every event, oldest first."""
-        return [(event.kind, sorted(event.hosts), event.at - NOW) for event in await store.events("0", 100)]
-
-    async def state(self, store: Store, host: str) -> tuple[str, bool, float]:
-        """(state, whether present, s after `NOW` of the last sign) as the store has it."""
-        (record,) = await store.hosts([host])
-        return record.meta["state"], record.present, record.last_seen - NOW
 
 
 class PresenceServiceTests(PresenceCase):
@@ -212,6 +155,17 @@ class PresenceServiceTests(PresenceCase):
         await self.wait(2.5)
         last = (await store.events("0", 100))[-1]
         self.assertEqual((last.kind, last.hosts, last.reason), ("departed", ["h1"], "timeout"))
+
+    async def test_waiting_sign(self) -> None:
+        """A sign that had arrived by the moment of a sweep, and is read after it, counts."""
+        store = await self.connected()
+        service = self.service(store)
+        service.sign("web1")
+        self.clock.callLater(1.0, service.sign, "web1")
+        self.clock.callLater(1.0, lambda: self.clock.callLater(0, service.sign, "web2"))
+        service.sign("web2")
+        await self.wait(1.5)
+        self.assertEqual(await self.events(store), [("up", ["web1", "web2"], 0.0)])
 
     async def test_asleep(self) -> None:
         """A collector that was frozen for longer than the timeout does not declare its hosts gone."""
@@ -402,38 +356,71 @@ class StoreAwayTests(PresenceCase):
         self.assertEqual([hosts for _, hosts, _ in await self.events(store)], [["web1"], ["web2"]])
 
 
-class TwoCollectorsTests(PresenceCase):
-    async def test_told_once(self) -> None:
-        """Of two collectors that both hear a host each change is told once."""
-        store, other = await self.connected(), await self.connected()
-        here, there = self.service(store), self.service(other)
-        await self.wait(1, (here, "web1"), (there, "web1"))
-        await self.wait(3)
-        await self.wait(1, (here, "web1"), (there, "web1"))
-        self.assertEqual([kind for kind, _, _ in await self.events(store)], ["up", "late", "departed", "up"])
-
-    async def test_heard_elsewhere(self) -> None:
-        """A host that the other collector hears does not depart here; when that one hears it no more it does, once."""
-        store, other = await self.connected(), await self.connected()
-        here, there = self.service(store), self.service(other)
-        await self.wait(0.5, (here, "web1"), (there, "web1"))
-        await self.wait(6, (there, "web1"))  # it has moved
-        self.assertEqual([kind for kind, _, _ in await self.events(store)], ["up"])
-        self.assertEqual(await self.state(store, "web1"), ("up", True, 6.25))
-        self.assertNotIn("departed", here.count())
-        await self.wait(6)
-        self.assertEqual([kind for kind, _, _ in await self.events(store)], ["up", "late", "departed"])
-
-    async def test_other_collector_ends(self) -> None:
-        """When a collector ends, the hosts that only it heard depart all the same: the other one knows them."""
-        store, other = await self.connected(), await self.connected()
-        there = self.service(other)
-        await self.wait(0.5, (there, "web1"))
-        here = self.service(store)
-        await self.wait(3, (there, "web1"), (here, "web2"))
-        await self.stop(there)
-        await self.wait(4, (here, "web2"))
+class AbsenceTests(PresenceCase):
+    async def test_planned(self) -> None:
+        """Who goes as planned is absent, however it goes, and comes back as ever."""
+        store = await self.connected()
+        service = self.service(store)
+        for host, beating in (("web1", True), ("web2", True), ("mail1", False)):
+            service.sign(host, beating)
+        service.plan({"web1": "new disks", "web2": "moves", "mail1": "", "nobody": "is not there"})
+        await self.wait(0.5)
+        service.leave("web2", "stopped")
+        await self.wait(4)
+        service.sign("web1")
+        await self.wait(SWEEP)
+        found = [(event.kind, event.hosts, event.reason) for event in await store.events("0", 100)]
         self.assertEqual(
-            [(kind, hosts) for kind, hosts, _ in await self.events(store)],
-            [("up", ["web1"]), ("up", ["web2"]), ("late", ["web1"]), ("departed", ["web1"])],
+            found,
+            [
+                ("up", ["web1", "web2", "mail1"], ""),
+                ("absent", ["web2"], "moves"),
+                ("late", ["web1"], ""),
+                ("absent", ["web1"], "new disks"),
+                ("absent", ["mail1"], ""),
+                ("up", ["web1"], ""),
+            ],
         )
+        self.assertEqual(service.count(), {"up": 1, "absent": 2})
+
+    async def test_planned_afterwards(self) -> None:
+        """Who is gone already is absent from then on; when the plan ends it has departed, unless it is back."""
+        store = await self.connected()
+        service = self.service(store)
+        for host in ("web1", "web2", "web3"):
+            service.sign(host)
+        await self.wait(2)
+        service.plan({"web1": "new disks", "web2": "new disks"})
+        await self.wait(SWEEP)
+        self.assertEqual(service.count(), {"absent": 2, "departed": 1})
+        service.sign("web2")
+        service.plan({})
+        await self.wait(SWEEP, (service, "web2"))
+        self.assertEqual(service.count(), {"departed": 2, "up": 1})
+        found = [(event.kind, sorted(event.hosts), event.reason) for event in await store.events("0", 100)][3:]
+        self.assertEqual(
+            found,
+            [
+                ("absent", ["web1", "web2"], "new disks"),
+                ("up", ["web2"], ""),
+                ("departed", ["web1"], ABSENCE_ENDED),
+            ],
+        )
+
+    async def test_known_late(self) -> None:
+        """A plan that is known before the hosts are is kept once they are, by whichever collector comes first."""
+        store = await self.connected()
+        first = self.service(store)
+        first.sign("web1")
+        await self.wait(2)
+        await self.stop(first)
+        second, third = self.service(store), self.service(await self.connected("third"))
+        for service in (second, third):
+            service.plan({"web1": "new disks"})
+        await self.wait(1)
+        self.assertEqual([kind for kind, _, _ in await self.events(store)], ["up", "late", "departed", "absent"])
+        for service in (second, third):
+            service.plan({})
+        await self.wait(1)
+        self.assertEqual((await self.events(store))[4:], [("departed", ["web1"], 3.0)])
+        self.assertEqual((second.count(), third.count()), ({"departed": 1}, {"departed": 1}))

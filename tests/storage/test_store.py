@@ -13,7 +13,6 @@ from perfmon.storage.store import (
     MAX_EVENTS,
     META_TTL,
     RECORDS_CHUNK,
-    Event,
     HostRecord,
     StoreUnavailable,
 )
@@ -185,87 +184,6 @@ class StoreTests(StoreCase):
         records = await store.hosts(hosts)
         self.assertEqual(records, [HostRecord(host, NOW, True, {"agent": host}) for host in hosts])
         self.assertEqual(sorted(await store.host_names()), sorted(hosts))
-
-    async def test_change(self) -> None:
-        """A change is kept with the host and told of as an event; the hosts that changed are returned."""
-        store = await self.connected()
-        await store.sign({"a": NOW, "b": NOW})
-        self.assertEqual(await store.change({"a": NOW, "b": NOW}, State.UP, NOW + 0.5), ["a", "b"])
-        self.assertEqual(await store.change({"b": NOW}, State.LEFT, NOW + 60.25, "stopped"), ["b"])
-        first, left_at = repr(NOW + 0.5), repr(NOW + 60.25)
-        known = {"first": first, "collector": "collector"}
-        self.assertEqual(
-            await store.hosts(["a", "b"]),
-            [
-                HostRecord("a", NOW, True, {"state": "up", "since": first, "reason": "", **known}),
-                HostRecord("b", NOW, False, {"state": "left", "since": left_at, "reason": "stopped", **known}),
-            ],
-        )
-        arrived, left = await store.events("0", 10)
-        self.assertEqual(arrived, Event("up", ["a", "b"], NOW + 0.5, "", arrived.id))
-        self.assertEqual(left, Event("left", ["b"], NOW + 60.25, "stopped", left.id))
-
-    async def test_same_state(self) -> None:
-        """A host that is in the state already is left as it is, and no event tells of it."""
-        store = await self.connected()
-        await store.sign({"a": NOW, "b": NOW})
-        await store.change({"a": NOW}, State.UP, NOW)
-        self.assertEqual(await store.change({"a": NOW}, State.UP, NOW + 60), [])
-        self.assertEqual(await store.change({"a": NOW, "b": NOW}, State.UP, NOW + 90), ["b"])
-        self.assertEqual([event.hosts for event in await store.events("0", 10)], [["a"], ["b"]])
-        self.assertEqual((await store.hosts(["a"]))[0].meta["since"], repr(NOW))
-
-    async def test_changes_that_end_presence(self) -> None:
-        """A host that is late is present still; one that departed, left or fell silent is not."""
-        store = await self.connected()
-        for state, present in (
-            (State.LATE, True),
-            (State.DEPARTED, False),
-            (State.LEFT, False),
-            (State.SILENT, False),
-        ):
-            await store.sign({"a": NOW})
-            await store.change({"a": NOW}, State.UP, NOW)
-            self.assertEqual(await store.change({"a": NOW}, state, NOW + 30), ["a"])
-            self.assertEqual([record.present for record in await store.hosts(["a"])], [present], state)
-
-    async def test_sign_elsewhere(self) -> None:
-        """A host that another collector has heard from since keeps its state, and no event tells of it."""
-        store, other = await self.connected(), await self.connected()
-        await store.sign({"a": NOW, "b": NOW})
-        await store.change({"a": NOW, "b": NOW}, State.UP, NOW)
-        await other.sign({"a": NOW + 10})
-        self.assertEqual(await store.change({"a": NOW, "b": NOW}, State.DEPARTED, NOW + 15, "timeout"), ["b"])
-        a, b = await store.hosts(["a", "b"])
-        self.assertEqual((a.meta["state"], a.present, a.last_seen), ("up", True, NOW + 10))
-        self.assertEqual((b.meta["state"], b.present), ("departed", False))
-
-    async def test_told_once(self) -> None:
-        """Of two collectors that see the same change at the same time one tells of it."""
-        store, other = await self.connected(), await self.connected()
-        latest = dict.fromkeys(HOSTS, NOW)
-        await store.sign(latest)
-        for state in (State.UP, State.LATE, State.DEPARTED, State.UP):
-            await store.sign(latest)
-            first, second = store.change(latest, state, NOW), other.change(latest, state, NOW)
-            self.assertEqual(sorted(map(len, [await first, await second])), [0, 1_000], state)
-        kinds = [event.kind for event in await store.events("0", 10)]
-        self.assertEqual(kinds, ["up", "late", "departed", "up"])
-
-    async def test_absent_hosts_do_not_depart(self) -> None:
-        """A host that is not present cannot be late or depart again, whatever state it is in."""
-        store = await self.connected()
-        for state in (State.LATE, State.DEPARTED, State.SILENT, State.LEFT):
-            self.assertEqual(await store.change({"a": NOW}, state, NOW), [])
-        self.assertEqual(self.server("DBSIZE"), 0)
-
-    async def test_many_changes_are_one_event(self) -> None:
-        """Hosts that change together stand in one event, in their order."""
-        store = await self.connected()
-        await store.sign(dict.fromkeys(HOSTS, NOW))
-        await store.change(dict.fromkeys(HOSTS, NOW), State.UP, NOW)
-        (event,) = await store.events("0", 10)
-        self.assertEqual(event.hosts, HOSTS)
 
     async def test_events(self) -> None:
         """Events are read oldest or newest first, so many as are asked for, after an id or after a time."""

@@ -58,11 +58,12 @@ def stored_rounds(collector: Collector, host: str, begin: float, end: float) -> 
 def prove(collector: Collector, ledger: Ledger, begin: float, end: float) -> Proof:
     """Compares the rounds of all hosts that were sampled from `begin` up to `end` (s since the epoch)."""
     proof = Proof()
+    first, last = round(begin * 1000), round(end * 1000)  # as the API does
     # The API first: what comes in between is sent and not yet seen there, never the other way round.
     stored = {name: stored_rounds(collector, name, begin, end) for name in ledger.copy()}
     for name, host in ledger.copy().items():
         found, twice = stored.get(name, ({}, set()))
-        within = {time: values for time, values in host.rounds.items() if begin * 1000 <= time < end * 1000}
+        within = {time: values for time, values in host.rounds.items() if first <= time < last}
         refused = within.keys() & host.refused.keys() - found.keys()
         due = within.keys() - refused
         there = due & found.keys()
