@@ -236,19 +236,24 @@ class PresenceService(Service):
 
     async def _flush(self) -> None:
         """Brings the store up to date. What it cannot take now stays for the next sweep."""
-        described, self._described = self._described, {}
-        signs, self._signed = self._signed, {}
         with suppress(StoreUnavailable):  # the connection has logged it
-            try:
-                await self._roster.describe(described)
-                await self._roster.sign(signs)
-            except StoreUnavailable:
-                for host, meta in described.items():
-                    self._described[host] = meta | self._described.get(host, {})
-                self._signed = signs | self._signed
-                raise
+            await self._write_signs()
             while self._changes:
                 await self._write_changes()
+                # what came meanwhile: who has come and gone must have been there, or it cannot have gone
+                await self._write_signs()
+
+    async def _write_signs(self) -> None:
+        described, self._described = self._described, {}
+        signs, self._signed = self._signed, {}
+        try:
+            await self._roster.describe(described)
+            await self._roster.sign(signs)
+        except StoreUnavailable:
+            for host, meta in described.items():
+                self._described[host] = meta | self._described.get(host, {})
+            self._signed = signs | self._signed
+            raise
 
     async def _write_changes(self) -> None:
         """Writes the oldest change, with all that are alike and came within a moment, as one event."""
@@ -281,10 +286,12 @@ class PresenceService(Service):
 
     async def _yield_to_others(self, latest: Mapping[str, float], unchanged: set[str]) -> None:
         """What the store has of these hosts counts, and not what was found here."""
-        for record in await self._roster.hosts(list(unchanged)):
+        records = await self._roster.hosts(list(unchanged))
+        waiting = {change.host for change, _ in self._changes}
+        for record in records:
             host = record.host
-            if self._last.get(host, 0.0) > latest[host]:
-                continue  # it has given a sign here meanwhile
+            if host in waiting or self._last.get(host, 0.0) > latest[host]:
+                continue  # more has become known of it here meanwhile
             if record.present and record.collector != self._roster.collector:
                 self._keeper.forget(host)
             elif record.present and record.last_seen > latest[host]:
@@ -309,9 +316,14 @@ class PresenceService(Service):
         return records
 
     def watch(self, records: list[HostRecord], since_start: bool) -> None:
-        """These hosts are watched here from now on. They count as seen now, or when this collector started."""
+        """These hosts are watched here from now on. They count as seen now, or when this collector started.
+
+        The store may have taken its time to answer: one that has come and gone here since then is gone.
+        """
         for record in records:
-            if not self._here(record.host):
+            host = record.host
+            heard_since = self._keeper.state(host) is not None and self._last.get(host, 0.0) >= record.last_seen
+            if not heard_since and not self._here(host):
                 self._watch(record, since_start)
 
     def claim(self) -> None:

@@ -143,6 +143,21 @@ class LapseTests(LeaseCase):
         self.assertEqual((await self.events(store))[-1], ("departed", ["web1"], 5.0))
         self.assertEqual(here.count(), {"departed": 1})
 
+    async def test_gone_meanwhile(self) -> None:
+        """Who says goodbye while the store takes its time over the records has left, and is not taken over again."""
+        store, other = await self.connected("here"), await self.connected("there")
+        there = self.service(other)
+        await self.wait(1, (there, "web1"), (there, "web2"))
+        await self.stop(there)
+        here, records = self.service(store), await store.hosts(["web1", "web2"])
+        here.arrived("web1", "1")
+        here.leave("web1", "stopped")
+        await self.wait(SWEEP)
+        here.watch(records, since_start=True)
+        await self.wait(3)
+        self.assertEqual([kind for kind, hosts in await self.kinds(store) if "web1" in hosts], ["up", "left"])
+        self.assertEqual([kind for kind, hosts in await self.kinds(store) if "web2" in hosts][-1], "departed")
+
     async def test_ended_well(self) -> None:
         """One that was ended in order leaves nothing to wait for."""
         store, other = await self.connected("here"), await self.connected("there")

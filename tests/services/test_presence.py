@@ -109,6 +109,27 @@ class PresenceServiceTests(PresenceCase):
         self.assertEqual(left, [Event("left", ["web1"], NOW + 0.5, "upgrade", left[0].id)])
         self.assertEqual(await self.state(store, "web1"), ("left", False, 0.0))
 
+    async def test_comes_and_goes(self) -> None:
+        """Who comes and goes while the store is being written to has come and gone."""
+        store = await self.connected()
+        service = self.service(store)
+        await self.wait(SWEEP)
+        sign = store.sign
+        signed: list[dict[str, float]] = []
+
+        async def signing(signs: dict[str, float]) -> None:
+            await sign(signs)
+            if not signed:
+                service.sign("web2")
+                service.leave("web2", "stopped")
+            signed.append(signs)
+
+        self.patch(store, "sign", signing)
+        service.sign("web1")
+        await self.wait(2 * SWEEP, (service, "web1"))
+        self.assertEqual(await self.events(store), [("up", ["web1", "web2"], SWEEP), ("left", ["web2"], 2 * SWEEP)])
+        self.assertEqual((await self.state(store, "web2"))[:2], ("left", False))
+
     async def test_silent(self) -> None:
         """A sender without heartbeats is never late; long without a word it is silent."""
         store = await self.connected()
