@@ -3,8 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,10 +15,18 @@ from rich.text import Text
 
 from perfmon import __version__
 from perfmon.client import Client, ClientError
+from perfmon.wording import absent, moment, offset, ordered, written, zoned
 
 DEFAULT_URL = "http://127.0.0.1:9001"
 
-STATE_STYLES = {"up": "green", "late": "yellow", "departed": "bold red", "left": "dim", "silent": "magenta"}
+STATE_STYLES = {
+    "up": "green",
+    "late": "yellow",
+    "departed": "bold red",
+    "left": "dim",
+    "silent": "magenta",
+    "absent": "cyan",
+}
 
 # Shown for each host by `perfmon hosts`: heading, metric, how to write its value.
 HOST_COLUMNS = (
@@ -155,24 +162,50 @@ async def _delete(client: Client, options: argparse.Namespace) -> Shown:
 
 
 async def _control(client: Client, options: argparse.Namespace) -> Shown:
-    """Orders the same of several hosts; one that cannot be told keeps none of the others from it."""
     body = {"interval": options.interval} if options.order == "interval" else {}
+
+    async def order(host: str) -> Any:
+        return await client.post(f"/api/v1/hosts/{quote(host, safe='')}/{options.order}", body)
+
+    return await _for_each(client, options, order, ordered, "with an agent ")
+
+
+async def _absence(client: Client, options: argparse.Namespace) -> Shown:
+    body = {"for": options.length, "until": options.until and zoned(options.until), "reason": options.reason}
+
+    async def plan(host: str) -> Any:
+        path = f"/api/v1/hosts/{quote(host, safe='')}/absence"
+        if options.end:
+            return await client.delete(path)
+        return await client.post(path, {name: value for name, value in body.items() if value})
+
+    return await _for_each(client, options, plan, absent)
+
+
+async def _for_each(
+    client: Client,
+    options: argparse.Namespace,
+    ask: Callable[[str], Awaitable[Any]],
+    sentence: Callable[[Any], str],
+    which: str = "",
+) -> Shown:
+    """Asks the same of several hosts; one that cannot be told keeps none of the others from it."""
     hosts: list[str] = []
     answers, problems = [], []
     for word in options.hosts:
         try:
-            hosts += await _hosts_of(client, word)
+            hosts += await _hosts_of(client, word, which)
         except ClientError as problem:
             problems.append(str(problem))
     for host in dict.fromkeys(hosts):
         try:
-            answers.append(await client.post(f"/api/v1/hosts/{quote(host, safe='')}/{options.order}", body))
+            answers.append(await ask(host))
         except ClientError as problem:
             problems.append(str(problem))
 
     def show(console: Console) -> None:
         for answer in answers:
-            console.print(Text(ordered(answer)))
+            console.print(Text(sentence(answer)))
 
     if problems:
         _print(answers, show, options.json)
@@ -180,66 +213,15 @@ async def _control(client: Client, options: argparse.Namespace) -> Shown:
     return answers, show
 
 
-async def _hosts_of(client: Client, word: str) -> list[str]:
-    """The hosts that `word` means: the one of this name, or those with an agent that match the pattern."""
+async def _hosts_of(client: Client, word: str, which: str) -> list[str]:
+    """The hosts that `word` means: the one of this name, or those (`which` have an agent) that match the pattern."""
     if not any(special in word for special in "*?["):
         return [word]
     known = await client.get("/api/v1/hosts", {"host": word, "metric": "-"})
-    found = [host["host"] for host in known["hosts"] if host["kind"] == "agent"]
+    found = [host["host"] for host in known["hosts"] if host["kind"] == "agent" or not which]
     if not found:
-        raise ClientError(f"no host with an agent matches {word!r}")
+        raise ClientError(f"no host {which}matches {word!r}")
     return found
-
-
-def ordered(answer: dict[str, Any]) -> str:
-    """What was ordered of a host, as a sentence."""
-    interval = answer["interval"]
-    how = f"samples{f' every {interval:g} s' if interval else ''}" if not answer["stopped"] else "no samples"
-    when = "" if answer["state"] in ("up", "late") else f" once it is back: it is {answer['state']}"
-    return f"{answer['host']}: {how}{when}"
-
-
-def zoned(time: str) -> str:
-    """`time` as the API reads it: one without a zone is meant here as times are shown here, in the local zone."""
-    if "-" not in time[1:]:
-        return time  # now, -1h or seconds
-    try:
-        return datetime.fromisoformat(time).astimezone().isoformat()
-    except ValueError:
-        return time
-
-
-def moment(time: float) -> str:
-    """`time` (s since the epoch) in the local zone."""
-    return datetime.fromtimestamp(time).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def offset(host: dict[str, Any]) -> str:
-    """How much the host's clock is ahead of the collector's, as exactly as that is known."""
-    clock = host["clock"]
-    if clock is None:
-        return ""
-    if abs(clock["offset"]) <= clock["round_trip"] / 2:
-        return "0 s"
-    return f"{clock['offset']:+.3g} s"
-
-
-def written(value: float, unit: str) -> str:
-    """A value as people read it."""
-    if unit in ("1", "percent"):
-        return f"{value * 100:.1f} %"
-    if unit == "By":
-        for prefix in ("", "Ki", "Mi", "Gi", "Ti"):
-            if abs(value) < 1024 or prefix == "Ti":
-                break
-            value /= 1024
-        return f"{value:.0f} B" if not prefix else f"{value:.1f} {prefix}B"
-    if unit == "s" and value >= 120:
-        minutes = int(value) // 60
-        days, hours = minutes // 1440, minutes // 60 % 24
-        return (f"{days} d " if days else "") + f"{hours} h {minutes % 60} min"
-    text = f"{value:,.3f}".rstrip("0").rstrip(".")
-    return f"{text} {unit}" if unit and unit != "number" and not unit.startswith("{") else text
 
 
 def parser() -> argparse.ArgumentParser:
@@ -291,6 +273,15 @@ def parser() -> argparse.ArgumentParser:
     interval.add_argument("interval", help="such as 5s")
     interval.add_argument("hosts", nargs="+", metavar="host", help="name or pattern, such as 'web*' (several)")
     interval.set_defaults(run=_control, order="interval")
+
+    absence = commands.add_parser("absence", parents=[common], help="plan that hosts may be gone, or end the plan")
+    absence.add_argument("hosts", nargs="+", metavar="host", help="name or pattern, such as 'web*' (several)")
+    when = absence.add_mutually_exclusive_group(required=True)
+    when.add_argument("--for", dest="length", metavar="TIME", help="how long from now, such as 2h")
+    when.add_argument("--until", help="when they are to be back, such as 2026-01-31T12:00")
+    when.add_argument("--end", action="store_true", help="from now on they are looked after again")
+    absence.add_argument("--reason", help="why; shown with the hosts, and in the events")
+    absence.set_defaults(run=_absence)
 
     events = commands.add_parser("events", parents=[common], help="who came and who went")
     events.add_argument("--since", default="-1d", help="-1h, a time, or an event's id (default -1d)")

@@ -15,9 +15,10 @@ import orjson
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SynchronousTestCase
 
-from perfmon.cli import _joined, offset, parser, written, zoned
+from perfmon.cli import _joined, parser
 from perfmon.core.exporting import FORMATS
 from perfmon.core.query import AGGS
+from perfmon.wording import moment, offset, written, zoned
 from tests.test_client import CHUNKED, CSV, AnsweringCase, answer
 
 PERFMON = Path(sys.executable).with_name("perfmon")
@@ -76,6 +77,9 @@ class ReadTests(SynchronousTestCase):
             ["delete", "web1", "--from=-1h"],
             ["stop"],
             ["interval", "5s"],
+            ["absence", "web1"],
+            ["absence", "--for", "2h"],
+            ["absence", "web1", "--for", "2h", "--end"],
         ):
             with self.assertRaises(SystemExit) as caught:
                 parser().parse_args(words)
@@ -216,6 +220,33 @@ class RunTests(AnsweringCase):
         self.answers(refusal)
         code, out, error = await self.run_it("stop", "web1", "web2")
         self.assertEqual((code, out, error), (1, "", "perfmon: no host\n"), "the same only once")
+
+    async def test_absence(self) -> None:
+        """What was planned is told for each host, with times in the local zone."""
+        until = 1_800_000_000.0
+        for words, reply, sentence, request, body in (
+            (
+                ["--for", "2h", "--reason", "new disks"],
+                {"until": until, "reason": "new disks"},
+                f"may be absent until {moment(until)} (new disks)",
+                "POST",
+                {"for": "2h", "reason": "new disks"},
+            ),
+            (
+                ["--until", "2027-01-15T12:00:00Z"],
+                {"until": until, "reason": ""},
+                f"may be absent until {moment(until)}",
+                "POST",
+                {"until": zoned("2027-01-15T12:00:00Z")},
+            ),
+            (["--end"], None, "no absence is planned", "DELETE", None),
+        ):
+            self.answers(answer(orjson.dumps({"host": "w:1@x", "absence": reply})))
+            self.assertEqual(await self.run_it("absence", "w:1@x", *words), (0, f"w:1@x: {sentence}\n", ""))
+            line, _ = self.server.request()
+            self.assertEqual(line, f"{request} /api/v1/hosts/w%3A1%40x/absence HTTP/1.1")
+            if body is not None:
+                self.assertEqual(orjson.loads(self.server.body), body)
 
     async def test_not_written(self) -> None:
         """A file that cannot be written ends it with 1 and says why."""

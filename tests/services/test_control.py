@@ -3,7 +3,7 @@
 from twisted.internet.defer import ensureDeferred, gatherResults
 from twisted.internet.task import Clock
 
-from perfmon.core.control import Order
+from perfmon.core.control import Absence, Order
 from perfmon.core.tiers import DAY
 from perfmon.services.control import POLL, Control
 from perfmon.storage import keys
@@ -55,7 +55,7 @@ class SlowAgent(Agent):
             self._control.said(self._host, stopped, interval)
 
 
-class ControlTests(StoreCase):
+class ControlCase(StoreCase):
     def wall(self) -> float:
         return NOW + self.clock.seconds()
 
@@ -75,6 +75,8 @@ class ControlTests(StoreCase):
             clock.advance(POLL)
         await until(lambda: control._reading is None, "the orders")
 
+
+class ControlTests(ControlCase):
     async def test_order(self) -> None:
         """An agent that is here is told at once, once; what it says goes to its host's record."""
         control = await self.started()
@@ -240,3 +242,42 @@ class ControlTests(StoreCase):
         self.server("HSET", keys.CONTROL, *strange, ";revision", "7")
         await self.polled(control)
         self.assertEqual(agent.orders, [True])
+
+
+class AbsenceTests(ControlCase):
+    async def test_planned(self) -> None:
+        """Who may be absent is told to presence, at once here and with the next look elsewhere."""
+        control = await self.started()
+        here = self.records
+        await self.started(await self.connected())
+        there = self.records
+        await control.order("web1", "absence", str(Absence(NOW + 60, "new disks")))
+        await control.order("web2", "stopped", "1")
+        self.assertEqual((here.planned, there.planned), ({"web1": "new disks"}, {}))
+        self.clock.advance(POLL)
+        await until(lambda: there.planned, "the plan")
+        self.assertEqual(there.planned, {"web1": "new disks"})
+        await control.order("web1", "absence", "")
+        self.assertEqual(here.planned, {})
+
+    async def test_ends(self) -> None:
+        """A plan is over at its end, and of no use to anybody after that."""
+        control = await self.started()
+        await control.order("web1", "absence", str(Absence(NOW + 2.5)))
+        await control.order("web2", "absence", str(Absence(NOW + 100)))
+        for _ in range(2):
+            await self.polled(control)
+            self.assertEqual(self.records.planned, {"web1": "", "web2": ""})
+        await self.polled(control)
+        self.assertEqual((self.records.planned, control.wanted("web1")), ({"web2": ""}, Order()))
+        self.assertEqual(self.server("HKEYS", keys.CONTROL), [b";revision", b"web2 absence"])
+
+    async def test_prolonged_elsewhere(self) -> None:
+        """Who finds the end of a plan that was just prolonged by another leaves it as it is."""
+        control, store = await self.started(), await self.connected()
+        await control.order("web1", "absence", str(Absence(NOW + 0.5)))
+        await store.order("web1", "absence", str(Absence(NOW + 100, "longer")))
+        control._revision = await store.orders_revision()  # it has looked just before that
+        await self.polled(control)
+        self.assertEqual(control.wanted("web1"), Order(absence=Absence(NOW + 100, "longer")))
+        self.assertEqual(self.records.planned, {"web1": "longer"})
