@@ -25,6 +25,7 @@ from twisted.trial.unittest import SynchronousTestCase
 _T = TypeVar("_T")
 
 TWISTD = Path(sys.executable).parent / "twistd"
+PERFMON = Path(sys.executable).parent / "perfmon"
 
 # Far more than anything here takes, also on a machine that is busy with something else.
 PATIENCE = 30.0  # s

@@ -2,16 +2,13 @@
 
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
-from tests.integration.harness import Collector, IntegrationTestCase, eventually
+from tests.integration.harness import PERFMON, Collector, IntegrationTestCase, eventually
 from tests.valkey import Server
 
 METRIC = "system.uptime"
 TIMEOUT = 2.0  # s, of heartbeats
-PERFMON = Path(sys.executable).parent / "perfmon"
 
 
 class ControlTests(IntegrationTestCase):
