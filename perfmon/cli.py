@@ -58,7 +58,8 @@ async def _status(client: Client, options: argparse.Namespace) -> Shown:
             "agents": f"{agents['connected']} connected, "
             f"{rate['mean']:.1f} ± {rate['deviation']:.1f} samples a second each",
             "store": store["problem"]
-            or f"{store['address']}, {store['server']} {store['version']}, {written(store['memory_bytes'], 'By')}",
+            or f"{store['address']}, {store['server']} {store['version']}, {written(store['memory_bytes'], 'By')}"
+            + ("" if store["append_only"] else ", without append-only file: what is stored may not outlive its server"),
             "waiting": f"{written(status['ingest']['buffered_bytes'], 'By')}"
             + (", senders are paused" if status["ingest"]["paused"] else ""),
             "loop lag": f"{status['loop_lag'] * 1000:.1f} ms",

@@ -29,6 +29,9 @@ ALLOWED: dict[str, set[str]] = {
     "connecting": {"options"},
     "files": set(),
     "client": set(),
+    "wording": set(),
+    "server_options": {"core", "files", "host", "options", "storage"},
+    "collecting": {"core", "files", "host", "net", "probes", "server_options", "services", "storage", "web"},
     "host": {"core", "version"},
     "version": set(),  # perfmon/__init__.py
 }

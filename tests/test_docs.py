@@ -310,6 +310,7 @@ class KeyTests(SynchronousTestCase):
         """Every key has its heading, and no other has."""
         window = WindowName("HOST", "TIER", cast(Any, "WINDOW"))
         expected = {keys.HOSTS, keys.PRESENT, keys.EVENTS, keys.CONTROL, keys.meta("HOST"), keys.open_windows("TIER")}
+        expected |= {keys.COLLECTORS, keys.EPOCH}
         expected |= {keys.window(window), keys.head(window), keys.sealing(window)}
         own = [
             name

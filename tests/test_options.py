@@ -21,7 +21,7 @@ from perfmon.core.templates import DEFAULT_TEMPLATES, Template
 from perfmon.core.tiers import DAY, HOURS, MINUTES, RAW, TIERS
 from perfmon.host import own_name
 from perfmon.options import MIN_TOKEN, pairs, port, size
-from perfmon.server_tap import ServerConfig, completed, stays_here
+from perfmon.server_options import ServerConfig, completed, stays_here
 from perfmon.storage.address import parse_store
 
 TOKEN = "correct-horse-battery"
@@ -67,6 +67,7 @@ class ServerOptionsTests(OptionsCase):
                 listen=("tcp:9000:interface=127.0.0.1",),
                 http_listen=("tcp:9001:interface=127.0.0.1",),
                 store=parse_store(f"embedded:{user_data_dir('perfmon')}/store"),
+                store_sync="everysec",
                 token="",
                 timeouts=Timeouts(late=7.5, departed=15.0, silent=300.0),
                 max_connections=20_000,
@@ -92,12 +93,14 @@ class ServerOptionsTests(OptionsCase):
             *("--graphite-from", "10.0.0.0/8", "--graphite-from", "2001:db8::/32"),
             *("--retention", "raw:12h,1h:2y"),
         )
+        self.assertEqual(self.server("--store", "embedded:/x", "--store-sync", "always").store_sync, "always")
         self.assertEqual(
             config,
             ServerConfig(
                 listen=(r"tcp6:0:interface=\:\:",),
                 http_listen=(r"tcp6:8080:interface=\:\:",),
                 store=parse_store("redis://:pw@db/2"),
+                store_sync="everysec",
                 token=TOKEN,
                 timeouts=Timeouts(late=30.0, departed=60.0, silent=3600.0),
                 max_connections=7,
@@ -125,6 +128,11 @@ class ServerOptionsTests(OptionsCase):
         config = self.server("--listen", LISTEN)
         self.assertEqual(config.http_listen, ("tcp:9001:interface=127.0.0.1",))
 
+    def test_sync_of_others(self) -> None:
+        """How a server of somebody else's keeps its data is set there."""
+        refusal = self.refused("--store", "unix:/s", "--store-sync", "always")
+        self.assertIn("set appendfsync always in the server itself", refusal)
+
     def test_no_statistics(self) -> None:
         """An interval of 0 switches the statistics off."""
         for text in ("0", "0s"):
@@ -146,6 +154,7 @@ class ServerOptionsTests(OptionsCase):
             ("store", "mysql://db", "embedded:DIR"),
             ("store", "redis://:6379", "embedded:DIR"),
             ("token-file", "/no/such/file", "No such file"),
+            ("store-sync", "never", "is none of everysec, always"),
             ("heartbeat-timeout", "soon", "no duration"),
             ("heartbeat-timeout", "0.5s", "below 1"),
             ("silence-timeout", "-5m", "no duration"),

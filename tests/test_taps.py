@@ -17,10 +17,11 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.plugin import getPlugins
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from perfmon import agent_tap, server_tap, simulator_tap
+from perfmon import agent_tap, collecting, server_tap, simulator_tap
+from perfmon.collecting import make_collector
 from perfmon.core.reject import TOO_OLD
 from perfmon.core.tiers import DAY
-from perfmon.server_tap import ServerConfig
+from perfmon.server_options import ServerConfig
 from tests.logs import Logged, logged
 from tests.storage import samples
 from tests.waiting import until
@@ -131,7 +132,7 @@ class CollectorTests(TestCase):
     async def test_whole(self) -> None:
         """A collector and an agent run together: what the agent samples is stored, and both stop in order."""
         with logged() as log:
-            collector = self.start(server_tap.make_collector(self.config("--no-self"), self.reactor))
+            collector = self.start(make_collector(self.config("--no-self"), self.reactor))
             port = self.port(log, "agents and Graphite senders on")
             options = agent_tap.Options()
             options.parseOptions([f"--server=127.0.0.1:{port}", "--name=web1", "--interval=200ms"])
@@ -150,7 +151,7 @@ class CollectorTests(TestCase):
     async def test_own_host(self) -> None:
         """The collector samples its own host under its name, which leaves with it."""
         with logged() as log:
-            collector = self.start(server_tap.make_collector(self.config("--name=monitor"), self.reactor))
+            collector = self.start(make_collector(self.config("--name=monitor"), self.reactor))
             (ingest,) = [service for service in collector if type(service).__name__ == "Ingest"]
             await until(lambda: "system.uptime" in ingest.numbering.latest("monitor"), "samples of the machine")
             await until(lambda: "perfmon.collector.commits" in ingest.numbering.latest("monitor"), "its own figures")
@@ -160,7 +161,7 @@ class CollectorTests(TestCase):
 
     def test_order(self) -> None:
         """The store is stopped last, what writes to it before, and the ports first."""
-        collector = server_tap.make_collector(self.config("--name=monitor"), self.reactor)
+        collector = make_collector(self.config("--name=monitor"), self.reactor)
         self.addCleanup(self.embedded(collector).stopService)
         kinds = [type(service).__name__ for service in cast(MultiService, collector)]
         self.assertEqual(
@@ -171,6 +172,7 @@ class CollectorTests(TestCase):
                 "Garbage",
                 "Sealing",
                 "Ingest",
+                "Lease",
                 "PresenceService",
                 "Gaps",
                 "Control",
@@ -191,7 +193,7 @@ class CollectorTests(TestCase):
 
     def test_left_out(self) -> None:
         """Without its own host the collector stores nothing of itself, and without an interval logs no statistics."""
-        collector = server_tap.make_collector(self.config("--no-self", "--stats-interval=0"), self.reactor)
+        collector = make_collector(self.config("--no-self", "--stats-interval=0"), self.reactor)
         self.addCleanup(self.embedded(collector).stopService)
         kinds = {type(service).__name__ for service in cast(MultiService, collector)}
         self.assertEqual(kinds & {"OwnHost", "Sampling", "StatsLog"}, set())
@@ -199,12 +201,12 @@ class CollectorTests(TestCase):
     def test_other_store(self) -> None:
         """With a store of its own the collector starts none."""
         for store in ("unix:/run/valkey.sock", "redis://db1", "rediss://db1"):
-            collector = server_tap.make_collector(self.config("--no-self", f"--store={store}"), self.reactor)
+            collector = make_collector(self.config("--no-self", f"--store={store}"), self.reactor)
             self.assertEqual(type(next(iter(cast(MultiService, collector)))).__name__, "Store")
 
     def ending(self, *words: str) -> str:
         """The sentence with which the process ends before anything has started."""
-        problem = self.assertRaises(SystemExit, server_tap.make_collector, self.config(*words), self.reactor)
+        problem = self.assertRaises(SystemExit, make_collector, self.config(*words), self.reactor)
         self.assertIsInstance(problem.code, str)
         return str(problem)
 
@@ -230,7 +232,7 @@ class CollectorTests(TestCase):
         now = time.time()
         ages = (60, 3 * 3600, 5 * 3600, 40 * 3600)
         with logged() as log:
-            collector = self.start(server_tap.make_collector(self.config("--no-self", option), self.reactor))
+            collector = self.start(make_collector(self.config("--no-self", option), self.reactor))
             parts: dict[str, Any] = {type(service).__name__: service for service in collector}
             await until(lambda: parts["Store"].problem is None, "the store")
         with socket.create_connection(("127.0.0.1", self.port(log, "agents and Graphite senders on"))) as sender:
@@ -247,7 +249,7 @@ class CollectorTests(TestCase):
 
     async def test_second_collector(self) -> None:
         """A second collector with the same store ends with a sentence, and does the first one no harm."""
-        collector = server_tap.make_collector(self.config("--no-self"), self.reactor)
+        collector = make_collector(self.config("--no-self"), self.reactor)
         self.addCleanup(self.embedded(collector).stopService)
         self.assertIn("is in use by another perfmon", self.ending("--no-self"))
 
@@ -258,7 +260,7 @@ class CollectorTests(TestCase):
 
         pem = Path(certificate(self.folder))
         with logged() as log:
-            service = server_tap.make_collector(
+            service = make_collector(
                 self.config(
                     *("--no-self", "--store=unix:/s", f"--http-listen=ssl:0:interface=127.0.0.1:privateKey={pem}"),
                     "--http-listen=tcp:0:interface=127.0.0.1",
@@ -273,9 +275,9 @@ class CollectorTests(TestCase):
 
     def test_few_files(self) -> None:
         """Where the system allows fewer connections than wanted the log says so, and the port keeps to it."""
-        self.patch(server_tap, "allow_connections", lambda wanted: 100)
+        self.patch(collecting, "allow_connections", lambda wanted: 100)
         with logged() as log:
-            server_tap.make_collector(self.config("--no-self", "--store=unix:/s"), self.reactor)
+            make_collector(self.config("--no-self", "--store=unix:/s"), self.reactor)
         self.assertEqual(len([text for text in log.infos if "allows 100 connections, not 20000" in text]), 1)
 
 

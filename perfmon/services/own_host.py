@@ -24,7 +24,9 @@ class Rounds:
         self._names: list[str] = []
 
     def take(self, time: float, values: Mapping[str, float]) -> None:
-        """Stores one round of `time` (s since the epoch)."""
+        """Stores one round of `time` (s since the epoch), unless too much waits to be stored already."""
+        if self._intake.paused:
+            return
         self._names = followed(self._names, values)
         log, first = self._intake.numbering.schema(self._host, self._names)
         packed = struct.pack(f"<{len(self._names)}d", *[values.get(name, _NAN) for name in self._names])

@@ -104,6 +104,7 @@ class Status(Service):
         ingest, refused = self._ingest, dict(self._refusals.counts)
         return {
             "version": __version__,
+            "collector": self._store.collector,
             "uptime": self._monotonic() - self._started,
             "hosts": self._presence.count(),
             "samples": {
@@ -139,6 +140,7 @@ class Status(Service):
                 store["server"] = info.get("server_name", "redis")
                 store["version"] = info.get("valkey_version") or info.get("redis_version", "")
                 store["memory_bytes"] = int(info.get("used_memory", 0))
+                store["append_only"] = info.get("aof_enabled") == "1"
                 sealing |= {"due": due, "behind": behind}
         return {"store": store, "sealing": sealing}
 

@@ -6,6 +6,9 @@ from urllib.parse import unquote, urlsplit
 
 STORE_HELP = "write embedded:DIR, unix:PATH, redis://[user:password@]host:port/db or rediss://..."
 
+# When what the embedded store has confirmed is safe from a loss of power: after a second or so, or at once.
+SYNCS = ("everysec", "always")
+
 
 @dataclass(frozen=True, slots=True)
 class StoreAddress:

@@ -31,6 +31,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from perfmon.storage.address import SYNCS
+
 _SOCKET = "valkey.sock"
 
 # The longest path that fits a unix socket address on every platform that has them (macOS: 104 bytes with its end).
@@ -101,8 +103,9 @@ class EmbeddedServer(Service):
     _log = Logger()
     stops_within = _STOP_TIMEOUT
 
-    def __init__(self, directory: Path, clock: IReactorTime, processes: IReactorProcess) -> None:
-        """Takes `directory` for this process alone. Raises `StoreSetupError`."""
+    def __init__(self, directory: Path, clock: IReactorTime, processes: IReactorProcess, sync: str = SYNCS[0]) -> None:
+        """Takes `directory` for this process alone; `sync` is one of `SYNCS`. Raises `StoreSetupError`."""
+        self._sync = sync
         self._clock = clock
         self._processes = processes
         self._program = find_server()
@@ -168,7 +171,7 @@ class EmbeddedServer(Service):
             "dir": str(self._directory),
             "pidfile": str(self._pid_file),
             "appendonly": "yes",
-            "appendfsync": "everysec",
+            "appendfsync": self._sync,
             # A rewrite takes a core for seconds: not before it is worth it (Valkey's default is 64 MB).
             "auto-aof-rewrite-min-size": "512mb",
             "save": "",  # the append-only file is the whole of it
@@ -191,6 +194,7 @@ class EmbeddedServer(Service):
         self._log.info("embedded store: {problem}", problem=self.problem)
         with suppress(psutil.Error):
             orphan.terminate()
+            orphan.resume()  # one that was frozen would not hear of it
         # until it is over: its last act is to remove the socket, after the pid file
         while _runs(orphan):
             await deferLater(self._clock, _POLL)

@@ -24,8 +24,15 @@ _MEANINGS = {
 }
 
 
-def explained(problem: str) -> str:
+# Of the embedded server nobody need do anything about it.
+_AWAY = "connection lost|.*[Cc]onnection was refused|.*No such file"
+_STARTING = "its server is being started"
+
+
+def explained(problem: str, embedded: bool = False) -> str:
     """A sentence for `problem`, the words of the server or of the system, which come with it; or just those."""
+    if embedded and re.match(_AWAY, problem):
+        return f"{_STARTING} ({problem})"
     for beginning, meaning in _MEANINGS.items():
         if re.match(beginning, problem):
             return f"{meaning} ({problem})"

@@ -294,8 +294,8 @@ class Store(MultiService):
         return [_event(entry) for entry in await self._reader.call(*span, "COUNT", limit)]
 
     async def information(self) -> dict[str, str]:
-        """What the server's INFO says of its version and memory."""
-        text = b"".join([await self._reader.call("INFO", section) for section in ("server", "memory")])
+        """What the server's INFO says of its version, its memory and its files."""
+        text = b"".join([await self._reader.call("INFO", section) for section in ("server", "memory", "persistence")])
         return dict(line.split(":", 1) for line in text.decode().splitlines() if ":" in line)
 
 

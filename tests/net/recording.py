@@ -31,6 +31,7 @@ class RecordingIntake:
         self._writers = count(1)
         self._max_series = max_series
         self._numbering = self._new_numbering()
+        self.paused = False
         self.numberings = 1
         self.sources: set[Source] = set()
         self.paused = False

@@ -87,3 +87,12 @@ class OwnHostTests(SynchronousTestCase):
         for number in range(3):
             rounds.take(NOW + number, {"cpu": 1.0, "load": 2.0})
         self.assertEqual((len(self.intake.samples()), self.intake.numberings), (6, 3))
+
+    def test_paused(self) -> None:
+        """While too much waits for the store no more is added to it."""
+        self.rounds.take(NOW, {"cpu": 0.5})
+        self.intake.paused = True
+        self.rounds.take(NOW + 5, {"cpu": 0.75})
+        self.intake.paused = False
+        self.rounds.take(NOW + 10, {"cpu": 1.0})
+        self.assertEqual([time for _, _, time, _ in self.intake.samples()], [NOW, NOW + 10])

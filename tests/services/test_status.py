@@ -79,6 +79,7 @@ class StatusTests(StoreCase):
             report,
             {
                 "version": __version__,
+                "collector": "collector",
                 "uptime": 0.0,
                 "hosts": {},
                 "samples": {
@@ -100,6 +101,7 @@ class StatusTests(StoreCase):
         self.assertEqual(store["server"], {"valkey": "valkey", "redis": "redis"}[self.kind])
         self.assertRegex(store["version"], r"^\d+\.\d+\.\d+")
         self.assertGreater(store["memory_bytes"], 100_000)
+        self.assertIs(store["append_only"], True)
 
     async def test_counts(self) -> None:
         """Hosts, samples and refusals are counted, and rates are of the last seconds."""

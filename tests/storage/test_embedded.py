@@ -223,7 +223,7 @@ class EmbeddedServerTests(EmbeddedCase):
         self.assertFalse(psutil.pid_exists(pid))
 
     async def test_orphan(self) -> None:
-        """The server of a perfmon that was killed is ended, and its data is kept."""
+        """The server of a perfmon that was killed is ended, also if it is frozen, and its data is kept."""
         first = subprocess.Popen([sys.executable, "-c", _SCRIPT, str(self.directory)])
         self.addCleanup(first.wait)
         self.addCleanup(first.kill)
@@ -233,6 +233,7 @@ class EmbeddedServerTests(EmbeddedCase):
             client.connect(str(self.directory / "valkey.sock"))
             client.sendall(b"SET kept yes\r\n")
             self.assertEqual(client.recv(100), b"+OK\r\n")
+        orphan.suspend()
         first.kill()
         first.wait()
         self.assertTrue(orphan.is_running())
