@@ -131,7 +131,7 @@ class Connection(Service):
         Commands are answered in the order they were sent.
         """
         if self._live is None:
-            return fail(StoreUnavailable(self.problem))
+            return fail(StoreUnavailable(self.problem or "not in use any more"))
         return _translated(self._live.execute_command(*command))
 
     async def transaction(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
