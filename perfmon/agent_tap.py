@@ -128,7 +128,7 @@ def make_agent(config: AgentConfig, reactor: Any) -> IService:
     sampler = Sampler(all_probes())
 
     def take(moment: float, values: Mapping[str, float]) -> None:
-        outbox.add(moment, {**values, **outbox.figures()})
+        outbox.add(moment, {**values, **outbox.figures(), "perfmon.agent.left_out": float(sampling.left_out)})
 
     sampling = Sampling(config.interval, lambda: deferToThread(sampler.sample), take, reactor, time.time)
     link = AgentLink(servers, hello, outbox, sampling, reactor, time.time)

@@ -8,6 +8,7 @@ from typing import Final
 
 UNITS: Final[Mapping[str, str]] = {
     "perfmon.agent.dropped": "{rounds}",
+    "perfmon.agent.left_out": "{rounds}",
     "perfmon.agent.spooled": "{rounds}",
     "perfmon.collector.agents": "{agents}",
     "perfmon.collector.buffer.usage": "By",

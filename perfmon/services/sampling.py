@@ -43,6 +43,8 @@ class Sampling(Service):
         self._next: IDelayedCall | None = None
         self._since: float | None = None  # when the round under way began
         self._hanging = False
+        self._due = 0.0  # when the next round begins
+        self.left_out = 0  # rounds that were due and did not begin
 
     def startService(self) -> None:
         super().startService()
@@ -75,12 +77,14 @@ class Sampling(Service):
     def _schedule(self) -> None:
         now = self._wall()
         # a timer that fires a little before its time must not begin the same round twice
-        due = (floor(now / self.interval + _EARLY) + 1) * self.interval
-        self._next = self._clock.callLater(due - now, self._round, due)
+        self._due = (floor(now / self.interval + _EARLY) + 1) * self.interval
+        self._next = self._clock.callLater(self._due - now, self._round, self._due)
 
     def _round(self, due: float) -> None:
         self._schedule()
+        self.left_out += max(0, round((self._due - due) / self.interval) - 1)  # the process was late by more than one
         if self._since is not None:
+            self.left_out += 1
             if not self._hanging:
                 self._hanging = True
                 self._log.warn(

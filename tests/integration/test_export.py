@@ -182,7 +182,7 @@ class DeleteTests(ExportCase):
         self.assertEqual(store("KEYS", "pm:{agent1}:*"), [])
         self.assertEqual([host["host"] for host in collector.get("/api/v1/hosts", metric="-")["hosts"]], ["agent10"])
         self.assertEqual(collector.points("agent1", "system.uptime"), [])
-        self.assertEqual([event["kind"] for event in collector.events("agent1")], ["up", "left"])
+        self.assertEqual([event["kind"] for event in collector.events("agent1")], ["up", "left", "removed"])
         again = self.perfmon("delete", "agent1", "--url", collector.url)
         self.assertEqual(again.ended(), 1)
         self.assertIn("no host 'agent1'", again.log)

@@ -56,6 +56,7 @@ class SamplingTests(SynchronousTestCase):
         self.assertEqual(self.times, [0.0, 6.75, 16.75])
         self.clock.advance(0.75)
         self.assertEqual(self.times, [0.0, 6.75, 16.75, 46.75])
+        self.assertEqual(self.service.left_out, 2)
 
     def test_every_interval(self) -> None:
         """Whatever the interval, and though timers fire a little early, no round is taken twice."""
@@ -137,6 +138,7 @@ class SamplingTests(SynchronousTestCase):
         self.assertEqual(self.taken, [(NOW, {"cpu": 1.0})])
         self.clock.pump([0.25] * 40)
         self.assertEqual(self.times, [0.0, 36.75])
+        self.assertEqual(self.service.left_out, 3)
 
     def test_hanging_again(self) -> None:
         """A probe that hangs a second time is logged a second time, also when the first time ended in a failure."""

@@ -13,7 +13,7 @@ export const METRICS = [
   "system.network.io",
 ];
 
-const RANK = { departed: 0, late: 1, silent: 2, up: 3, left: 4 };
+const RANK = { departed: 0, late: 1, silent: 2, up: 3, absent: 4, left: 5 };
 const HERE = new Set(["up", "late"]);
 
 // More rows than this nobody reads, and a browser takes long to lay out: the filter finds the others.
@@ -122,7 +122,7 @@ class Row {
     this.element.className = HERE.has(host.state) ? host.state : `${host.state} gone`;
     put(this.state, host.state);
     this.state.className = `mark ${host.state}`;
-    this.state.title = host.reason;
+    this.state.title = [host.reason, planOf(host, now)].filter(Boolean).join("\n");
     put(this.name, host.host);
     put(this.kind, kindOf(host));
     this.#drawLabels();
@@ -194,6 +194,13 @@ function kindOf(host) {
   const { system, cpus, memory } = host.platform;
   const parts = [system, cpus && `${cpus} CPU`, memory && `${short(Number(memory))}B`, host.stopped && "sampling stopped"];
   return parts.filter(Boolean).join(" · ");
+}
+
+/** Until when the host may be absent, in words; empty where nothing is planned. */
+function planOf(host, now) {
+  if (!host.absence) return "";
+  const { until, reason } = host.absence;
+  return `may be absent until ${moment(until, now)}${reason ? `: ${reason}` : ""}`;
 }
 
 /** What is known of the host's clock, as lines. */

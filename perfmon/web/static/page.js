@@ -114,7 +114,7 @@ function showStatus(status) {
   const { hosts, samples, store, agents } = status;
   put(at("version"), status.version);
   put(at("hosts-total"), `${Object.values(hosts).reduce((sum, count) => sum + count, 0)}`);
-  const states = ["departed", "late", "silent", "up", "left"].filter((name) => hosts[name]);
+  const states = ["departed", "late", "silent", "up", "absent", "left"].filter((name) => hosts[name]);
   at("hosts-states").replaceChildren(...states.map((name) => make("span", `mark ${name}`, `${hosts[name]} ${name}`)));
   put(at("received"), `${short(Math.round(samples.received_per_second))}/s`);
   const rejected = samples.rejected ? `, ${short(samples.rejected)} rejected` : "";
@@ -134,7 +134,7 @@ function showStatus(status) {
 
 function storeProblem({ store, ingest }) {
   if (store.problem) {
-    return `The store is away: ${store.problem.replace(/\.$/, "")}. What agents send waits until it is back.`;
+    return `The store takes nothing: ${store.problem.replace(/\.$/, "")}. What agents send waits until it does.`;
   }
   return ingest.paused ? "The store is behind: senders are paused until it has caught up." : "";
 }
