@@ -15,6 +15,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
+from perfmon import __version__
 from perfmon.core.messages import Hello
 from perfmon.files import allow_connections
 from perfmon.host import own_name, this_host
@@ -127,7 +128,7 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
         own_host.setServiceParent(collector)
         for each in sampling:
             each.setServiceParent(collector)
-    site = make_site(backend, config.token, time.time)
+    site = make_site(backend, config.token, time.time, version=__version__)
     for listening in _ports(config, reactor, factory, site, descriptors):
         listening.setServiceParent(collector)
     return collector

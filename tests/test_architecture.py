@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "client": set(),
     "wording": set(),
     "server_options": {"core", "files", "host", "options", "storage"},
-    "collecting": {"core", "files", "host", "net", "probes", "server_options", "services", "storage", "web"},
+    "collecting": {"core", "files", "host", "net", "probes", "server_options", "services", "storage", "version", "web"},
     "host": {"core", "version"},
     "version": set(),  # perfmon/__init__.py
 }

@@ -21,6 +21,7 @@ from perfmon.core.reject import Rejected
 from perfmon.core.tiers import DAY, parse_duration
 from perfmon.core.timespec import parse_time
 from perfmon.web.http import Call, HttpError, Route, Streamed, bad_request
+from perfmon.web.openapi import document
 
 _T = TypeVar("_T")
 
@@ -68,8 +69,9 @@ class Backend(Protocol):
 class JsonApi:
     """The handlers of the API, and their routes."""
 
-    def __init__(self, backend: Backend, wall: Callable[[], float]) -> None:
-        """`wall` gives the time in s since the epoch."""
+    def __init__(self, backend: Backend, wall: Callable[[], float], version: str = "") -> None:
+        """`wall` gives the time in s since the epoch; `version` is that of the collector."""
+        self._version = version
         self._backend = backend
         self._wall = wall
 
@@ -80,6 +82,7 @@ class JsonApi:
             Route("GET", "/readyz", self._readyz, open=True),
             Route("GET", "/status", self._status),
             Route("GET", "/api/v1/status", self._status),
+            Route("GET", "/api/v1/openapi.json", self._openapi, open=True),
             Route("GET", "/api/v1/hosts", self._hosts, frozenset({"host", "metric"})),
             Route("GET", "/api/v1/hosts/{host}", self._host, frozenset({"metric"})),
             Route("DELETE", "/api/v1/hosts/{host}", self._remove),
@@ -116,6 +119,9 @@ class JsonApi:
 
     async def _status(self, call: Call) -> Any:
         return await self._asked(self._backend.report())
+
+    async def _openapi(self, call: Call) -> Any:
+        return document(self.routes(), self._version)
 
     async def _hosts(self, call: Call) -> Any:
         given = call.parameters

@@ -47,12 +47,18 @@ class _Site(Site):
         """No access log: every open page asks three questions in two seconds. What fails is logged by the API."""
 
 
-def make_site(backend: Backend, token: str, wall: Callable[[], float], reactor: IReactorTime | None = None) -> Site:
+def make_site(
+    backend: Backend,
+    token: str,
+    wall: Callable[[], float],
+    reactor: IReactorTime | None = None,
+    version: str = "",
+) -> Site:
     """The site; `token` guards all but the page's own files and the probes of life (empty: nothing is guarded).
 
-    `reactor` keeps the time of idle connections, by default the global one.
+    `reactor` keeps the time of idle connections, by default the global one; `version` is that of the collector.
     """
-    root = _Root(Api(JsonApi(backend, wall).routes(), token))
+    root = _Root(Api(JsonApi(backend, wall, version).routes(), token))
     site = _Site(root, requestFactory=LimitedRequest, timeout=IDLE_TIMEOUT, reactor=reactor)
     site.displayTracebacks = False
     return site

@@ -28,7 +28,8 @@ class RoutesTests(ApiTestCase):
             bodies = {"interval": b'{"interval": 5}', "absence": b'{"for": "2h"}'}
             body = bodies.get(route.path.rpartition("/")[2], b"{}")
             answer = self.post(body, path=path) if route.method == "POST" else self.ask(path + query, route.method)
-            found[route.method, route.path] = answer.status, answer.json
+            told = "openapi" if "openapi" in answer.json else answer.json
+            found[route.method, route.path] = answer.status, told
         self.assertEqual(
             found,
             {
@@ -36,6 +37,7 @@ class RoutesTests(ApiTestCase):
                 ("GET", "/readyz"): (200, {"status": "ready"}),
                 ("GET", "/status"): (200, {}),
                 ("GET", "/api/v1/status"): (200, {}),
+                ("GET", "/api/v1/openapi.json"): (200, "openapi"),
                 ("GET", "/api/v1/hosts"): (200, {"hosts": [web1]}),
                 ("GET", "/api/v1/hosts/{host}"): (200, web1),
                 ("DELETE", "/api/v1/hosts/{host}"): (200, {"removed": "web1", "keys": 1}),
