@@ -8,9 +8,9 @@ The renewal is a write, small and regular, so it is also what finds out that a s
 a replica. And it finds out that the store has lost its data behind our back, for then the lease is gone.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
@@ -20,6 +20,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from perfmon.storage.store import HostRecord, Leases, StoreUnavailable
+
+_T = TypeVar("_T")
 
 # Between renewals; shorter where the heartbeat timeout is.
 RENEWAL = 1.0  # s
@@ -77,7 +79,7 @@ class Lease(Service):
         self._lapse = MISSES * self._renewal
         self._monotonic = monotonic
         self._started = monotonic()
-        self._asked: float | None = None  # when the renewal under way was sent
+        self._asked: float | None = None  # when the question under way was asked
         self._renewed: float | None = None  # when the lease was renewed, by the store's clock
         self._epoch = ""
         self._loaded = False
@@ -125,17 +127,21 @@ class Lease(Service):
 
     async def _work(self) -> None:
         try:
-            self._asked = self._monotonic()
-            try:
-                leases = await self._store.renew()
-            finally:
-                self._asked = None
+            leases = await self._answered(self._store.renew())
             self.problem = None
             self._compare(leases)
             await self._share_out(leases)
-            await self._presence.follow()
+            await self._answered(self._presence.follow())
         except StoreUnavailable as problem:
             self.problem = str(problem)
+
+    async def _answered(self, question: Awaitable[_T]) -> _T:
+        """The answer to a small question, which `_tick` watches over."""
+        self._asked = self._monotonic()
+        try:
+            return await question
+        finally:
+            self._asked = None
 
     def _compare(self, leases: Leases) -> None:
         """Whether the store is as this collector left it."""
