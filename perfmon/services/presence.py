@@ -32,8 +32,8 @@ _TURNS = 3
 # How long stopping waits for the store to take the last changes.
 STOP_TIMEOUT = 2.5  # s
 
-# Changes alike within this time are one event, also when they are written long after.
-_TOGETHER = 1.0  # s
+# Changes alike within this time are one event, at the time of the last of them, also when they are written long after.
+_TOGETHER = SWEEP
 
 # Hosts of one event and one call; the store is busy for about 5 us a host.
 _CHUNK = 1_000
@@ -257,18 +257,19 @@ class PresenceService(Service):
 
     async def _write_changes(self) -> None:
         """Writes the oldest change, with all that are alike and came within a moment, as one event."""
-        first, at = self._changes[0]
+        first, begin = self._changes[0]
         state, reason = first.state, first.reason
         noted: list[tuple[Transition, float]] = []
         seen: set[str] = set()  # the changes of one host keep their order
         for one in self._changes[:_CHUNK]:
             change, moment = one
-            if moment - at >= _TOGETHER:
+            if moment - begin > _TOGETHER:
                 break
             if change.host not in seen and (change.state, change.reason) == (state, reason):
                 noted.append(one)
             seen.add(change.host)
         latest = {change.host: self._last.get(change.host, 0.0) for change, _ in noted}
+        at = max(moment for _, moment in noted)  # nobody is named before the time
         changed = await self._roster.change(latest, state, at, reason, self._boots)
         written = {id(one) for one in noted}  # not the first so many: some may have been forgotten meanwhile
         self._changes = [one for one in self._changes if id(one) not in written]

@@ -127,7 +127,7 @@ class PresenceServiceTests(PresenceCase):
         self.patch(store, "sign", signing)
         service.sign("web1")
         await self.wait(2 * SWEEP, (service, "web1"))
-        self.assertEqual(await self.events(store), [("up", ["web1", "web2"], SWEEP), ("left", ["web2"], 2 * SWEEP)])
+        self.assertEqual(await self.events(store), [("up", ["web1", "web2"], 2 * SWEEP), ("left", ["web2"], 2 * SWEEP)])
         self.assertEqual((await self.state(store, "web2"))[:2], ("left", False))
 
     async def test_silent(self) -> None:

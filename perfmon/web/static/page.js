@@ -120,7 +120,7 @@ function showStatus(status) {
   const rejected = samples.rejected ? `, ${short(samples.rejected)} rejected` : "";
   put(at("stored"), `${short(Math.round(samples.stored_per_second))}/s stored${rejected}`);
   at("stored").title = Object.entries(samples.rejected_by_reason).map(([why, count]) => `${why}: ${count}`).join("\n");
-  put(at("store"), store.problem ? "away" : status.ingest.paused ? "behind" : "ok");
+  put(at("store"), store.problem ? "failing" : status.ingest.paused ? "behind" : "ok");
   at("store").className = store.problem ? "bad" : status.ingest.paused ? "warm" : "good";
   const facts = store.server ? `${store.server} ${store.version}, ${short(store.memory_bytes)}B` : store.address;
   put(at("store-facts"), facts);
