@@ -20,8 +20,9 @@ from perfmon.core.query import BadQuery, Query
 from perfmon.core.reject import Rejected
 from perfmon.core.tiers import DAY, parse_duration
 from perfmon.core.timespec import parse_time
-from perfmon.web.http import Call, HttpError, Route, Streamed, bad_request
+from perfmon.web.http import HTML, Call, Content, HttpError, Route, Streamed, bad_request
 from perfmon.web.openapi import document
+from perfmon.web.plain import METRICS, plain_page
 
 _T = TypeVar("_T")
 
@@ -82,6 +83,7 @@ class JsonApi:
             Route("GET", "/readyz", self._readyz, open=True),
             Route("GET", "/status", self._status),
             Route("GET", "/api/v1/status", self._status),
+            Route("GET", "/plain", self._plain, asks=True),
             Route("GET", "/api/v1/openapi.json", self._openapi, open=True),
             Route("GET", "/api/v1/hosts", self._hosts, frozenset({"host", "metric"})),
             Route("GET", "/api/v1/hosts/{host}", self._host, frozenset({"metric"})),
@@ -119,6 +121,10 @@ class JsonApi:
 
     async def _status(self, call: Call) -> Any:
         return await self._asked(self._backend.report())
+
+    async def _plain(self, call: Call) -> Any:
+        hosts = await self._asked(self._backend.hosts("*", METRICS))
+        return Content(plain_page(hosts, self._backend.problem, self._wall()), HTML)
 
     async def _openapi(self, call: Call) -> Any:
         return document(self.routes(), self._version)

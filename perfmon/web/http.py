@@ -5,6 +5,7 @@ Why no framework: see docs/explanation/architecture.md.
 
 import hmac
 import re
+from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +22,7 @@ from twisted.web.http import Request as HttpRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
+from perfmon.web.page import POLICY
 from perfmon.web.streaming import Stream
 
 # Ten thousand samples as JSON; whoever has more sends them in several requests, or by port 9000.
@@ -33,12 +35,17 @@ MAX_DROPPED = 64 << 20  # bytes
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
+HTML = "text/html; charset=utf-8"
+
+
 class HttpError(Exception):
     """An answer that is not the one hoped for."""
 
-    def __init__(self, status: HTTPStatus, message: str) -> None:
+    def __init__(self, status: HTTPStatus, message: str, challenge: str = "") -> None:
+        """`challenge` says how to send what is missing, for UNAUTHORIZED."""
         super().__init__(message)
         self.status = status
+        self.challenge = challenge
 
 
 def bad_request(message: str) -> HttpError:
@@ -89,6 +96,7 @@ class Route:
     handler: Handler
     parameters: frozenset[str] = field(default=frozenset())
     open: bool = False  # answered without a token
+    asks: bool = False  # a browser itself asks for the token, as for a password
 
     def match(self, segments: list[str]) -> dict[str, str] | None:
         """The named parts, None where the path is another."""
@@ -158,8 +166,8 @@ class Api(Resource):
                 return
         except HttpError as problem:
             request.setResponseCode(problem.status)
-            if problem.status is HTTPStatus.UNAUTHORIZED:
-                request.setHeader("WWW-Authenticate", "Bearer")
+            if problem.challenge:
+                request.setHeader("WWW-Authenticate", problem.challenge)
             answer = {"error": str(problem)}
         self._send(request, answer)
 
@@ -184,7 +192,7 @@ class Api(Resource):
                 continue
             if route.method == method:
                 if not route.open:
-                    self._admit(request)
+                    self._admit(request, route.asks)
                 return await route.handler(self._call(request, route, path))
             allowed.add(route.method)
         if allowed:
@@ -193,12 +201,15 @@ class Api(Resource):
             raise HttpError(HTTPStatus.METHOD_NOT_ALLOWED, f"this path takes {methods}")
         raise HttpError(HTTPStatus.NOT_FOUND, "no such path; the API is described in docs/reference/http.md")
 
-    def _admit(self, request: Request) -> None:
+    def _admit(self, request: Request, asks: bool) -> None:
         """Raises `HttpError` for who may not ask."""
         if self._expected:
             sent = request.getHeader(b"authorization") or b""
+            if asks and sent.startswith(b"Basic "):
+                sent = b"Bearer " + _password(sent)
             if not hmac.compare_digest(sent, self._expected):
-                raise HttpError(HTTPStatus.UNAUTHORIZED, "send the token: Authorization: Bearer TOKEN")
+                challenge = 'Basic realm="perfmon: the token is the password", charset="UTF-8"' if asks else "Bearer"
+                raise HttpError(HTTPStatus.UNAUTHORIZED, "send the token: Authorization: Bearer TOKEN", challenge)
         elif not _names_an_address(request.getRequestHostname()):
             # A page from anywhere can have its own name resolve to this machine (DNS rebinding), and would
             # then read here as if from its own site.
@@ -244,8 +255,19 @@ def _describe(request: Request, content_type: str, filename: str = "") -> None:
     request.setHeader("Content-Type", content_type)
     request.setHeader("Cache-Control", "no-store")
     request.setHeader("X-Content-Type-Options", "nosniff")
+    if content_type == HTML:
+        request.setHeader("Content-Security-Policy", POLICY)
+        request.setHeader("Referrer-Policy", "no-referrer")
     if filename:
         request.setHeader("Content-Disposition", f'attachment; filename="{filename}"')
+
+
+def _password(basic: bytes) -> bytes:
+    """The password of HTTP's Basic authentication, empty where it cannot be read."""
+    try:
+        return b64decode(basic.removeprefix(b"Basic "), validate=True).partition(b":")[2]
+    except ValueError:
+        return b""
 
 
 def _names_an_address(host: bytes) -> bool:

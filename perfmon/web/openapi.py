@@ -180,6 +180,7 @@ OPERATIONS: Mapping[tuple[str, str], _Operation] = {
     ("GET", "/readyz"): _Operation("Whether samples can be stored", _object(status=_TEXT), errors=(503,)),
     ("GET", "/status"): _STATUS,
     ("GET", "/api/v1/status"): _STATUS,
+    ("GET", "/plain"): _Operation("The hosts as a page without scripts", _TEXT, errors=(503,), media=("text/html",)),
     ("GET", "/api/v1/openapi.json"): _Operation("This document", {"type": "object"}),
     ("GET", "/api/v1/hosts"): _Operation(
         "Hosts, with their newest samples", _object(hosts=_list(_named("Host"))), errors=(400, 503)

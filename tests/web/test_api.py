@@ -12,13 +12,13 @@ from perfmon.core.posted import BadBody, parse_posted
 from perfmon.core.query import AGGS, BadQuery, Query
 from perfmon.core.reject import FUTURE, Rejected, TimeBounds
 from perfmon.web.api import MAX_EVENTS, JsonApi
-from tests.web.fakes import NOW, ApiTestCase, Away, StandIn
+from tests.web.fakes import NOW, ApiTestCase, Away, StandIn, described
 
 
 class RoutesTests(ApiTestCase):
     def test_all(self) -> None:
         """These paths there are, and each of them is answered."""
-        web1 = {"host": "web1", "state": "up", "kind": "agent"}
+        web1 = described("web1", kind="agent")
         ordered = {"host": "web1", "state": "up", "stopped": False, "interval": None}
         self.backend.answers |= {"hosts": [web1], "export": [b"{}"]}
         found = {}
@@ -28,7 +28,7 @@ class RoutesTests(ApiTestCase):
             bodies = {"interval": b'{"interval": 5}', "absence": b'{"for": "2h"}'}
             body = bodies.get(route.path.rpartition("/")[2], b"{}")
             answer = self.post(body, path=path) if route.method == "POST" else self.ask(path + query, route.method)
-            told = "openapi" if "openapi" in answer.json else answer.json
+            told = answer.headers["content-type"] if route.path in ("/plain", "/api/v1/openapi.json") else answer.json
             found[route.method, route.path] = answer.status, told
         self.assertEqual(
             found,
@@ -37,7 +37,8 @@ class RoutesTests(ApiTestCase):
                 ("GET", "/readyz"): (200, {"status": "ready"}),
                 ("GET", "/status"): (200, {}),
                 ("GET", "/api/v1/status"): (200, {}),
-                ("GET", "/api/v1/openapi.json"): (200, "openapi"),
+                ("GET", "/plain"): (200, "text/html; charset=utf-8"),
+                ("GET", "/api/v1/openapi.json"): (200, "application/json"),
                 ("GET", "/api/v1/hosts"): (200, {"hosts": [web1]}),
                 ("GET", "/api/v1/hosts/{host}"): (200, web1),
                 ("DELETE", "/api/v1/hosts/{host}"): (200, {"removed": "web1", "keys": 1}),

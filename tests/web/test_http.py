@@ -11,7 +11,7 @@ from twisted.logger import capturedLogs
 from perfmon.web.api import JsonApi
 from perfmon.web.http import MAX_BODY, MAX_DROPPED, Call, Content, Route
 from perfmon.web.site import IDLE_TIMEOUT
-from tests.web.fakes import NOW, TOKEN, Away, SiteTestCase, StandIn
+from tests.web.fakes import NOW, TOKEN, Away, SiteTestCase, StandIn, described
 
 
 class RouteTests(SiteTestCase):
@@ -177,7 +177,7 @@ class TokenTests(SiteTestCase):
 
     def test_accepted(self) -> None:
         """With the token every route is answered."""
-        self.backend.answers["hosts"] = [{"host": "web1"}]
+        self.backend.answers["hosts"] = [described("web1")]
         for route in JsonApi(StandIn(), lambda: NOW).routes():
             path = route.path.replace("{host}", "web1")
             self.assertNotEqual(self._status(path, route.method, f"Bearer {TOKEN}"), HTTPStatus.UNAUTHORIZED, path)

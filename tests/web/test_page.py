@@ -108,7 +108,7 @@ class ServedTests(SiteTestCase):
 class ReferenceTests(SiteTestCase):
     def test_served(self) -> None:
         """Every file that the page refers to is served."""
-        html = [path for path in INDEX.values("src", "href") if not path.startswith("api/")]
+        html = [path for path in INDEX.values("src", "href") if path != "plain"]
         modules = [path for text in SCRIPTS.values() for path in re.findall(r'from "\./([^"]+)"', text)]
         self.assertIn("page.js", html)
         for path in html + modules:
@@ -188,7 +188,7 @@ class SafetyTests(SiteTestCase):
     def test_without_scripts(self) -> None:
         """A browser without scripts is told so, and where the figures are."""
         self.assertIn("noscript", [tag for tag, _ in INDEX.elements])
-        self.assertIn("api/v1/hosts", INDEX.values("href"))
+        self.assertIn("plain", INDEX.values("href"))
 
     def test_narrow(self) -> None:
         """A phone shows the page at its own width."""
