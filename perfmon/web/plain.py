@@ -47,7 +47,7 @@ def plain_page(hosts: Sequence[Mapping[str, Any]], problem: str | None, now: flo
     parts = [
         _BEGIN.format(refresh=REFRESH, title=escape(title)),
         f'<p class="banner">{escape(problem)}</p>\n' if problem else "",
-        f"<p>{escape(summary)}; {_moment(now)}, anew every {REFRESH} s.</p>\n<table>\n<thead><tr>",
+        f'<p>{escape(summary)}; {_moment(now)}, anew every {REFRESH} s.</p>\n<table class="plain">\n<thead><tr>',
         *(f'<th scope="col">{heading}</th>' for heading in headings),
         "</tr></thead>\n<tbody>\n",
         *(_row(host) for host in rows),
