@@ -1,5 +1,6 @@
 """Tests for `perfmon.web.page`, and for what the page's own files keep to."""
 
+import gzip
 import re
 from html.parser import HTMLParser
 from http import HTTPStatus
@@ -65,6 +66,21 @@ class ServedTests(SiteTestCase):
             self.assertEqual(answer.body, STATIC.joinpath(name).read_bytes())
             self.assertEqual(answer.headers["content-type"], types[name])
             self.assertEqual(answer.headers["content-length"], str(len(answer.body)))
+
+    def test_packed(self) -> None:
+        """Who takes gzip gets it, which is less than half; who has the file already gets nothing."""
+        whole, sent = 0, 0
+        for path, name in PAGE_FILES.items():
+            body = STATIC.joinpath(name).read_bytes()
+            answer = self.ask_raw(b"/" + path, b"Accept-Encoding: deflate, gzip;q=0.5")
+            self.assertEqual((answer.headers["content-encoding"], gzip.decompress(answer.body)), ("gzip", body))
+            self.assertEqual(answer.headers["vary"], "Accept-Encoding")
+            plain = self.ask_raw(b"/" + path, b"Accept-Encoding: br, gzip;q=0")
+            self.assertEqual((plain.headers.get("content-encoding"), plain.body), (None, body))
+            again = self.ask_raw(b"/" + path, b"If-None-Match: " + answer.headers["etag"].encode())
+            self.assertEqual((again.status, again.body), (HTTPStatus.NOT_MODIFIED, b""))
+            whole, sent = whole + len(body), sent + len(answer.body)
+        self.assertLess(2 * sent, whole)
 
     def test_all_files(self) -> None:
         """No file lies there that is not served."""
