@@ -1,6 +1,6 @@
 """Programs of others that some tests use.
 
-The bundled Valkey is always there. Debian's redis-server and collectd are used where they are installed; CI
+The bundled Valkey is always there. Debian's redis-server, collectd and chromium are used where they are installed; CI
 installs them and sets CI, and there a test whose program is missing fails.
 """
 
@@ -22,3 +22,6 @@ if (_redis := required("redis-server")) is not None:
     STORE_SERVERS["redis"] = _redis
 
 COLLECTD = required("collectd")
+
+# A browser for the page.
+CHROMIUM = required("chromium")

@@ -5,9 +5,6 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
-# How often the browser asks anew.
-REFRESH = 30  # s
-
 # Heading, metric, and how its value is written.
 _FIGURES = (
     ("CPU", "perfmon.cpu.utilization", "{:.1%}"),
@@ -25,7 +22,6 @@ _BEGIN = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<meta http-equiv="refresh" content="{refresh}">
 <title>{title}</title>
 <link rel="icon" href="icon.svg" type="image/svg+xml">
 <link rel="stylesheet" href="page.css">
@@ -45,9 +41,10 @@ def plain_page(hosts: Sequence[Mapping[str, Any]], problem: str | None, now: flo
     headings = ["State", "Name", "Labels", *(heading for heading, _, _ in _FIGURES), "Last seen", "Since", "Reason"]
     rows = sorted(hosts, key=lambda host: (_RANK.get(host["state"], len(_RANK)), host["host"]))
     parts = [
-        _BEGIN.format(refresh=REFRESH, title=escape(title)),
+        _BEGIN.format(title=escape(title)),
         f'<p class="banner">{escape(problem)}</p>\n' if problem else "",
-        f'<p>{escape(summary)}; {_moment(now)}, anew every {REFRESH} s.</p>\n<table class="plain">\n<thead><tr>',
+        f'<p>{escape(summary)}, at {_moment(now)}. <a href="plain">Look again</a></p>\n',
+        '<table class="plain">\n<thead><tr>',
         *(f'<th scope="col">{heading}</th>' for heading in headings),
         "</tr></thead>\n<tbody>\n",
         *(_row(host) for host in rows),
