@@ -6,6 +6,7 @@ Importing this module installs the reactor (the store's library does).
 import secrets
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from twisted.application.service import IService
@@ -23,7 +24,7 @@ from perfmon.net.collector import CollectorFactory, PortSettings
 from perfmon.net.seams import Surroundings
 from perfmon.probes.sampler import Sampler, all_probes
 from perfmon.server_options import ServerConfig, completed
-from perfmon.services.backend import CollectorBackend
+from perfmon.services.backend import CollectorBackend, described_events
 from perfmon.services.commits import Commits
 from perfmon.services.control import Control
 from perfmon.services.descriptors import Descriptors
@@ -33,6 +34,7 @@ from perfmon.services.garbage import Garbage
 from perfmon.services.ingest import Ingest
 from perfmon.services.lease import Lease
 from perfmon.services.listening import Listening
+from perfmon.services.live import Live
 from perfmon.services.looplag import LoopLag
 from perfmon.services.own_host import OwnHost, Rounds
 from perfmon.services.own_metrics import OwnMetrics
@@ -49,6 +51,7 @@ from perfmon.storage.embedded import EmbeddedServer, StoreSetupError
 from perfmon.storage.faults import explained
 from perfmon.storage.history import History
 from perfmon.storage.store import Store
+from perfmon.web.api import SHOWN_METRICS
 from perfmon.web.site import make_site
 
 # Whoever ends the collector has it ended within 10 s, also where the store does not answer: so long for all but the
@@ -111,11 +114,12 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
     history = History(store.windows)
     queries = Queries(store, history, ingest, control.wanted, reactor, time.time)
     reports, exports = Reports(queries, history, time.time), Exports(history, reactor, time.time)
+    live = Live(queries, presence, partial(described_events, store), status.report, SHOWN_METRICS, reactor, time.time)
     backend = CollectorBackend(
-        store, queries, reports, exports, status, ingest, presence, control, refusals, reactor, time.time
+        store, queries, reports, exports, status, ingest, presence, control, live, refusals, reactor, time.time
     )
     descriptors = Descriptors(reactor)
-    for service in (Garbage(reactor), sealing, ingest, lease, presence, gaps, control, lag, status, descriptors):
+    for service in (Garbage(reactor), sealing, ingest, lease, presence, gaps, control, lag, status, live, descriptors):
         service.setServiceParent(collector)
 
     if config.stats_interval:

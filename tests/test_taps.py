@@ -178,6 +178,7 @@ class CollectorTests(TestCase):
                 "Control",
                 "LoopLag",
                 "Status",
+                "Live",
                 "Descriptors",
                 "StatsLog",
                 "OwnHost",

@@ -12,6 +12,7 @@ from perfmon.core.reject import Rejected, TimeBounds
 from perfmon.services.control import Control
 from perfmon.services.exports import Exports
 from perfmon.services.ingest import Ingest
+from perfmon.services.live import Live
 from perfmon.services.presence import PresenceService
 from perfmon.services.queries import Queries
 from perfmon.services.refusals import Refusals
@@ -34,6 +35,11 @@ class _Confirmation:
             self.done.callback(None)
 
 
+async def described_events(store: Store, since: str, limit: int, newest: bool) -> list[dict[str, Any]]:
+    """Events as the API describes them."""
+    return [asdict(event) for event in await store.events(since, limit, newest)]
+
+
 class CollectorBackend:
     """The collector as the API sees it."""
 
@@ -49,6 +55,7 @@ class CollectorBackend:
         ingest: Ingest,
         presence: PresenceService,
         control: Control,
+        live: Live,
         refusals: Refusals,
         clock: IReactorTime,
         wall: Callable[[], float],
@@ -67,6 +74,7 @@ class CollectorBackend:
         self.stats = reports.stats
         self.export = exports.export
         self.report = status.report
+        self.live = live.stream
 
     @property
     def problem(self) -> str | None:
@@ -75,7 +83,7 @@ class CollectorBackend:
 
     async def events(self, since: str, limit: int, newest: bool) -> list[dict[str, Any]]:
         """At most `limit` events after `since`, an event's id or ms since the epoch; oldest or newest first."""
-        return [asdict(event) for event in await self._store.events(since, limit, newest)]
+        return await described_events(self._store, since, limit, newest)
 
     async def remove(self, host: str) -> int | None:
         """Removes `host` with all of its keys; returns how many there were, None for a host that is there."""

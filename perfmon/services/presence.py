@@ -86,6 +86,7 @@ class PresenceService(Service):
         self._changes: list[tuple[Transition, float]] = []  # with the time (s since the epoch)
         self._listeners: list[Callable[[str, State], None]] = []
         self._lost: dict[str, str] = {}  # why the connections ended of those who gave no sign since
+        self._news: set[str] = set()  # hosts of which something has become known
         self._planned: Mapping[str, str] = {}  # hosts that may be absent, and why
         self._heard: str | None = None  # id of the last event that is known here; None: the hosts are not known yet
         self._flushing: Deferred[None] | None = None
@@ -131,6 +132,7 @@ class PresenceService(Service):
 
     def _sign(self, host: str, beating: bool, arrived: bool = False) -> None:
         now = self._wall()
+        self._news.add(host)
         self._signed[host] = self._last[host] = now
         if now - self._renewed.get(host, 0.0) >= DAY:
             self._renewed[host] = now
@@ -144,6 +146,7 @@ class PresenceService(Service):
 
     def describe(self, host: str, meta: dict[str, str]) -> None:
         """Something became known of `host`: fields of its record."""
+        self._news.add(host)
         self._described.setdefault(host, {}).update(meta)
 
     def forget(self, host: str) -> None:
@@ -153,6 +156,7 @@ class PresenceService(Service):
 
     def _drop(self, host: str) -> None:
         """Nothing is known of `host`."""
+        self._news.add(host)
         self._keeper.forget(host)
         self._states.pop(host, None)
         for known in (self._last, self._signed, self._described, self._boots, self._renewed, self._lost):
@@ -184,6 +188,15 @@ class PresenceService(Service):
         for host in beyond:
             self._note(Transition(host, State.DEPARTED, ABSENCE_ENDED))
 
+    def news(self) -> set[str]:
+        """Hosts of which something has become known since the last time, by what was heard here or by an event."""
+        news, self._news = self._news, set()
+        return news
+
+    def names(self) -> list[str]:
+        """All hosts, those of other collectors included."""
+        return list(self._states)
+
     def count(self) -> dict[str, int]:
         """Number of hosts in each state, those of other collectors included."""
         return {state.value: number for state, number in Counter(self._states.values()).items()}
@@ -195,6 +208,7 @@ class PresenceService(Service):
             change = replace(change, reason=self._lost.pop(change.host, change.reason))
         if change.state.gone and change.host in self._planned:
             change = replace(change, state=State.ABSENT, reason=self._planned[change.host])
+        self._news.add(change.host)
         self._states[change.host] = change.state
         self._changes.append((change, self._wall()))
         if self._soon is None and self.running:
@@ -359,6 +373,7 @@ class PresenceService(Service):
                 self._drop(host)
         elif event.kind in {state.value for state in State}:
             self._states.update(dict.fromkeys(others, State(event.kind)))
+            self._news.update(others)
 
     def _here(self, host: str) -> bool:
         """Whether the host is watched here, and is there."""

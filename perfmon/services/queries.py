@@ -1,6 +1,6 @@
 """Answers about hosts and their series, from the store and from what was last received."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -61,10 +61,17 @@ class Queries:
 
     async def hosts(self, host: str, metric: str) -> list[dict[str, Any]]:
         """What is known of the hosts that match the glob `host`, with the latest values of the metrics `metric`."""
+        return await self._describe(await self._records(pattern(host)), metric)
+
+    async def of(self, hosts: Iterable[str], metric: str) -> list[dict[str, Any]]:
+        """The same of the hosts of these names."""
+        return await self._describe(await self._store.hosts(list(hosts)), metric)
+
+    async def _describe(self, records: Iterable[HostRecord], metric: str) -> list[dict[str, Any]]:
         wanted = pattern(metric).matches
         found = []
         turns = Turns(self._clock)
-        for record in await self._records(pattern(host)):
+        for record in records:
             latest = await self._latest(record)
             shown = {name: latest[name] for name in sorted(latest) if wanted(name)}
             found.append(_described(record, self._wanted(record.host).absence, shown))

@@ -29,6 +29,12 @@ _T = TypeVar("_T")
 # What a summary is of, unless it is asked for another metric.
 SUMMARY_METRICS = "perfmon.cpu.utilization,perfmon.memory.utilization"
 
+# Of these a page that is open is told the newest samples.
+SHOWN_METRICS = (
+    "perfmon.cpu.utilization,perfmon.memory.utilization,system.cpu.load_average.1m,system.cpu.logical.count,"
+    "system.filesystem.utilization,system.network.io"
+)
+
 # Most events in one answer; the next page begins after the last id.
 MAX_EVENTS = 1_000
 
@@ -53,6 +59,9 @@ class Backend(Protocol):
     async def query(self, query: Query) -> dict[str, Any]: ...
     async def summary(self, host: str, metric: str, agg: str) -> dict[str, Any]: ...
     async def stats(self, known: dict[str, Any], start: float, stop: float) -> dict[str, Any]: ...
+    def live(self) -> AsyncGenerator[bytes, None]:
+        """The fleet as it changes: server-sent events."""
+
     def export(self, query: Query, form: str) -> AsyncGenerator[bytes, None]: ...
 
     async def order(self, host: str, what: str, value: str) -> Order:
@@ -107,6 +116,7 @@ class JsonApi:
                 self._query,
                 frozenset({"host", "metric", "from", "until", "step", "agg"}),
             ),
+            Route("GET", "/api/v1/live", self._live),
             Route("GET", "/api/v1/events", self._events, frozenset({"since", "limit", "order"})),
             Route("POST", "/api/v1/samples", self._samples),
         ]
@@ -207,10 +217,13 @@ class JsonApi:
             raise bad_request(f"format is one of {', '.join(FORMATS)}")
         host = (await self._known(call))["host"]
         query = self._asked_query({**given, "host": host}, "-1d")
-        return Streamed(self._exported(query, form), FORMATS[form].media_type, f"{host}.{form}")
+        return Streamed(self._chunks(self._backend.export(query, form)), FORMATS[form].media_type, f"{host}.{form}")
 
-    async def _exported(self, query: Query, form: str) -> AsyncIterator[bytes]:
-        async with aclosing(self._backend.export(query, form)) as chunks:
+    async def _live(self, call: Call) -> Any:
+        return Streamed(self._chunks(self._backend.live()), "text/event-stream")
+
+    async def _chunks(self, source: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+        async with aclosing(source) as chunks:
             while True:
                 try:
                     chunk = await self._asked(anext(chunks))

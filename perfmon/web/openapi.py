@@ -227,6 +227,9 @@ OPERATIONS: Mapping[tuple[str, str], _Operation] = {
     ("GET", "/api/v1/query"): _Operation(
         "Samples of series, raw or one value for each step", _SPAN, errors=(400, 503), needed=frozenset({"metric"})
     ),
+    ("GET", "/api/v1/live"): _Operation(
+        "The fleet as it changes: server-sent events", _TEXT, errors=(503,), media=("text/event-stream",)
+    ),
     ("GET", "/api/v1/events"): _Operation(
         "Who came and who went", _object(events=_list(_named("Event"))), errors=(400, 503)
     ),

@@ -1,7 +1,8 @@
 """Tests for `perfmon.services.backend`, with a real store."""
 
 import time
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import orjson
 
@@ -15,6 +16,7 @@ from perfmon.services.backend import CollectorBackend
 from perfmon.services.control import Control
 from perfmon.services.exports import Exports
 from perfmon.services.ingest import Ingest
+from perfmon.services.live import Live
 from perfmon.services.looplag import LoopLag
 from perfmon.services.presence import PresenceService
 from perfmon.services.queries import Queries
@@ -69,6 +71,7 @@ class BackendTests(StoreCase):
             self.ingest,
             self.presence,
             control,
+            cast(Live, SimpleNamespace(stream=None)),  # has nothing to do with it
             self.refusals,
             reactor,
             wall,

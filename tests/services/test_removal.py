@@ -12,6 +12,7 @@ from perfmon.core.tiers import STAGE, TIERS, WindowName
 from perfmon.services.backend import CollectorBackend
 from perfmon.services.control import Control
 from perfmon.services.exports import Exports
+from perfmon.services.live import Live
 from perfmon.services.presence import SWEEP, PresenceService
 from perfmon.services.refusals import Refusals
 from perfmon.services.reports import Reports
@@ -76,6 +77,7 @@ class RemovalCase(StoredCase):
             self.ingest,
             self.presence,
             self.control,
+            cast(Live, SimpleNamespace(stream=None)),
             Refusals(self.clock.seconds),
             self.clock,
             self.wall,

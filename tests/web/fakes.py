@@ -64,6 +64,7 @@ class StandIn:
             "remove": 1,
             "events": [],
             "post": (0, {}),
+            "live": [],
         }
 
     async def _answer(self, name: str, *given: Any) -> Any:
@@ -100,6 +101,14 @@ class StandIn:
             if isinstance(chunk, Exception):
                 raise chunk
             yield await chunk if isinstance(chunk, Deferred) else chunk
+
+    async def live(self) -> AsyncGenerator[bytes, None]:
+        self.asked.append(("live",))
+        answer = self.answers["live"]
+        if isinstance(answer, Exception):
+            raise answer
+        for chunk in answer:
+            yield chunk
 
     async def order(self, host: str, what: str, value: str) -> Order:
         order: Order = await self._answer("order", host, what, value)

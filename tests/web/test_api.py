@@ -16,6 +16,8 @@ from tests.web.fakes import NOW, ApiTestCase, Away, StandIn, described
 
 
 class RoutesTests(ApiTestCase):
+    OTHER = ("/plain", "/api/v1/openapi.json", "/api/v1/live")  # what they answer is told by other tests
+
     def test_all(self) -> None:
         """These paths there are, and each of them is answered."""
         web1 = described("web1", kind="agent")
@@ -28,7 +30,7 @@ class RoutesTests(ApiTestCase):
             bodies = {"interval": b'{"interval": 5}', "absence": b'{"for": "2h"}'}
             body = bodies.get(route.path.rpartition("/")[2], b"{}")
             answer = self.post(body, path=path) if route.method == "POST" else self.ask(path + query, route.method)
-            told = answer.headers["content-type"] if route.path in ("/plain", "/api/v1/openapi.json") else answer.json
+            told = answer.headers["content-type"] if route.path in self.OTHER else answer.json
             found[route.method, route.path] = answer.status, told
         self.assertEqual(
             found,
@@ -51,6 +53,7 @@ class RoutesTests(ApiTestCase):
                 ("GET", "/api/v1/hosts/{host}/stats"): (200, {}),
                 ("GET", "/api/v1/hosts/{host}/export"): (200, {}),
                 ("GET", "/api/v1/query"): (200, {}),
+                ("GET", "/api/v1/live"): (200, "text/event-stream"),
                 ("GET", "/api/v1/events"): (200, {"events": []}),
                 ("POST", "/api/v1/samples"): (200, {"stored": 0, "refused": []}),
             },

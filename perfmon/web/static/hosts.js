@@ -3,16 +3,6 @@
 import { full, make, moment, percent, plain, put, short, span } from "./format.js";
 import { Sparkline } from "./sparkline.js";
 
-/** The metrics that the table shows; asked for by name, they keep the answers small. */
-export const METRICS = [
-  "perfmon.cpu.utilization",
-  "perfmon.memory.utilization",
-  "system.cpu.load_average.1m",
-  "system.cpu.logical.count",
-  "system.filesystem.utilization",
-  "system.network.io",
-];
-
 const RANK = { departed: 0, late: 1, silent: 2, up: 3, absent: 4, left: 5 };
 const HERE = new Set(["up", "late"]);
 
@@ -236,8 +226,13 @@ export class HostTable {
   /** Takes in the collector's list: all hosts there are. */
   update(hosts, now) {
     const gone = new Set(this.#rows.keys());
+    for (const { host } of hosts) gone.delete(host);
+    this.merge(hosts, gone, now);
+  }
+
+  /** Takes in the hosts that have changed, and the names of those that were removed. */
+  merge(hosts, gone, now) {
     for (const host of hosts) {
-      gone.delete(host.host);
       if (!this.#rows.has(host.host)) this.#rows.set(host.host, new Row());
       this.#rows.get(host.host).take(host);
     }

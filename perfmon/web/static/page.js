@@ -1,14 +1,13 @@
-// The page: asks the collector every two seconds, one request at a time, and shows what it says.
+// The page: one stream of what changes, and what it shows.
 
 import { make, moment, put, short, span, stamp } from "./format.js";
-import { HostTable, METRICS } from "./hosts.js";
+import { HostTable } from "./hosts.js";
 import { SHOWN, STEP } from "./sparkline.js";
 
-const POLL = 2_000; // ms from one round of questions to the next
-const SHARE = 10; // a round that took long is followed by a pause of so many times as long: a page is no load
-const SLOWEST = 15_000; // ms, the longest pause
-const PATIENCE = 12_000; // ms for an answer; the collector waits 10 s for the store, and then says so
-const MOST_EVENTS = 100; // on show, and in one answer
+const SILENCE = 12_000; // ms; the collector says something every two seconds, and waits 10 s for its store
+const FIRST_PAUSE = 500; // ms before the stream is asked for again; doubled up to the longest
+const LONGEST_PAUSE = 8_000;
+const MOST_EVENTS = 100; // on show
 const MOST_SEEDED = 300; // hosts; for more, sparklines begin empty: their history would be a large answer
 const MOST_BARE = 20; // hosts asked about in one go: their names go into one pattern
 const BARE_EVERY = 15_000; // ms
@@ -26,86 +25,131 @@ class Refusal extends Error {
 
 const state = {
   skew: 0, // ms that the collector's clock is ahead of this one
-  answered: 0, // ms, when the collector last answered
+  heard: 0, // ms, when the collector last said something
   signedOut: false,
-  seeded: false, // sparklines have their stored part
   lastEvent: "", // id of the newest event on show
   bareAsked: 0, // ms
+  stop: () => {}, // ends the stream
   wake: () => {}, // ends the present pause
 };
 
 /** Now by the collector's clock, s since the epoch. */
 const now = () => (Date.now() + state.skew) / 1000;
 
-async function ask(path) {
+async function open(path, signal) {
   const headers = {};
   const token = sessionStorage.getItem("token");
   // a header holds bytes, a token may hold any character
   if (token) headers.Authorization = `Bearer ${String.fromCharCode(...new TextEncoder().encode(token))}`;
-  const response = await fetch(path, { headers, signal: AbortSignal.timeout(PATIENCE) });
-  if (response.ok) {
-    const answer = await response.json();
-    state.answered = Date.now();
-    const skew = Date.parse(response.headers.get("Date")) - Date.now();
-    state.skew = Math.abs(skew) > 3_000 ? skew : 0; // the header counts whole seconds
-    return answer;
+  const response = await fetch(path, { headers, signal });
+  if (!response.ok) {
+    const answer = await response.json().catch(() => ({}));
+    throw new Refusal(response.status, answer.error ?? `${response.status} ${response.statusText}`);
   }
-  const answer = await response.json().catch(() => ({}));
-  throw new Refusal(response.status, answer.error ?? `${response.status} ${response.statusText}`);
+  state.heard = Date.now();
+  const skew = Date.parse(response.headers.get("Date")) - Date.now();
+  state.skew = Math.abs(skew) > 3_000 ? skew : 0; // the header counts whole seconds
+  return response;
 }
 
-// ---- one round of questions
+async function ask(path) {
+  return (await open(path, AbortSignal.timeout(SILENCE))).json();
+}
 
-/** Asks and shows everything; tells whether all of it was answered. */
-async function round() {
-  let problem = "";
-  let stale = [at("figures"), at("hosts")];
+// ---- the stream
+
+/** Takes in what the collector says, until the stream ends. */
+async function listen() {
+  const ending = new AbortController();
+  state.stop = () => ending.abort();
+  let silence = setTimeout(state.stop, SILENCE);
   try {
-    const status = await ask("api/v1/status");
+    const { body } = await open("api/v1/live", ending.signal);
+    const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+    let rest = "";
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      clearTimeout(silence);
+      silence = setTimeout(state.stop, SILENCE);
+      state.heard = Date.now();
+      const messages = (rest + value).split("\n\n");
+      rest = messages.pop();
+      for (const message of messages) take(message);
+    }
+  } finally {
+    clearTimeout(silence);
+  }
+}
+
+/** One server-sent event: its name in the first line, JSON in the second. */
+function take(message) {
+  const [, kind, data] = /^event: (.*)\ndata: (.*)$/.exec(message) ?? [];
+  if (kind) TAKES[kind]?.(JSON.parse(data));
+}
+
+const TAKES = {
+  fleet({ hosts }) {
+    table.update(hosts, now());
+    if (hosts.length <= MOST_SEEDED) seed();
+    askBare();
+  },
+  hosts({ hosts, gone }) {
+    table.merge(hosts, gone, now());
+    askBare();
+  },
+  past({ events }) {
+    at("events").replaceChildren();
+    state.lastEvent = "";
+    showEvents(events);
+  },
+  events({ events }) {
+    showEvents(events);
+  },
+  status(status) {
     showStatus(status);
-    problem = storeProblem(status);
-    stale = [at("hosts")];
-    await askHosts();
-    await askEvents();
-    stale = [];
+    showProblem(storeProblem(status), true);
+    at("figures").classList.remove("stale");
+    at("hosts").classList.toggle("stale", Boolean(status.store.problem));
+  },
+};
+
+/** The stored part of the sparklines. Without it they are shorter, and that is all. */
+async function seed() {
+  const { series } = await ask(`api/v1/query?metric=perfmon.cpu.utilization&from=-${SHOWN}s&step=${STEP}`).catch(
+    () => ({ series: [] }),
+  );
+  table.seed(series);
+}
+
+/** What hosts send of which the table's own columns say nothing. */
+async function askBare() {
+  const bare = table.bare(MOST_BARE);
+  if (!bare.length || Date.now() - state.bareAsked < BARE_EVERY) return;
+  state.bareAsked = Date.now();
+  const { hosts } = await ask(`api/v1/hosts?host=${encodeURIComponent(bare.join(","))}`).catch(() => ({ hosts: [] }));
+  table.know(hosts);
+  table.arrange();
+}
+
+/** Listens until that ends; tells whether anything was heard. */
+async function turn() {
+  const began = state.heard;
+  let problem = "";
+  try {
+    await listen();
   } catch (error) {
     if (error instanceof Refusal && error.status === 401) {
       signOut();
       return false;
     }
-    problem ||= error instanceof Refusal ? `The collector answered: ${error.message}` : noAnswer();
-    state.seeded = false; // what is missed meanwhile comes from the store
+    problem = error instanceof Refusal ? `The collector answered: ${error.message}` : "";
   }
-  for (const id of ["figures", "hosts"]) at(id).classList.toggle("stale", stale.includes(at(id)));
-  showProblem(problem, !stale.length);
-  return !stale.length;
-}
-
-async function askHosts() {
-  const { hosts } = await ask(`api/v1/hosts?metric=${METRICS.join(",")}`);
-  table.update(hosts, now());
-  if (!state.seeded) {
-    if (hosts.length <= MOST_SEEDED) {
-      const { series } = await ask(`api/v1/query?metric=${METRICS[0]}&from=-${SHOWN}s&step=${STEP}`);
-      table.seed(series);
-    }
-    state.seeded = true;
+  if (!document.hidden) {
+    for (const id of ["figures", "hosts"]) at(id).classList.add("stale");
+    showProblem(problem || noAnswer(), false);
   }
-  const bare = table.bare(MOST_BARE);
-  if (bare.length && Date.now() - state.bareAsked > BARE_EVERY) {
-    state.bareAsked = Date.now();
-    table.know((await ask(`api/v1/hosts?host=${encodeURIComponent(bare.join(","))}`)).hosts);
-    table.arrange();
-  }
-}
-
-/** The first question asks for the newest of the last day; later ones for what has come since. */
-async function askEvents() {
-  const span = state.lastEvent ? `since=${state.lastEvent}` : "since=-1d&order=desc";
-  const { events } = await ask(`api/v1/events?${span}&limit=${MOST_EVENTS}`);
-  if (!state.lastEvent) events.reverse();
-  for (const event of events) showEvent(event);
-  state.lastEvent = events.at(-1)?.id ?? state.lastEvent;
+  return state.heard > began && !problem;
 }
 
 // ---- what is shown
@@ -140,7 +184,7 @@ function storeProblem({ store, ingest }) {
 }
 
 function noAnswer() {
-  const since = state.answered ? ` since ${moment(state.answered / 1000, Date.now() / 1000)}` : "";
+  const since = state.heard ? ` since ${moment(state.heard / 1000, Date.now() / 1000)}` : "";
   return `No answer from the collector${since}. This page keeps trying.`;
 }
 
@@ -150,6 +194,21 @@ function showProblem(problem, live) {
   at("banner").hidden = !problem;
   put(at("pulse"), live ? "live" : "not live");
   at("pulse").className = live ? "good" : "bad";
+}
+
+/** Shows events that are newer than those on show: some may come twice. */
+function showEvents(events) {
+  for (const event of events) {
+    if (state.lastEvent && !isLater(event.id, state.lastEvent)) continue;
+    state.lastEvent = event.id;
+    showEvent(event);
+  }
+}
+
+/** Whether the event of this id came after that of the other. An id is two numbers. */
+function isLater(id, other) {
+  const [[ms, count], [otherMs, otherCount]] = [id, other].map((text) => text.split("-").map(Number));
+  return ms > otherMs || (ms === otherMs && count > otherCount);
 }
 
 function showEvent({ kind, hosts, at: time, reason }) {
@@ -200,16 +259,15 @@ function pause(ms) {
 }
 
 document.addEventListener("visibilitychange", () => {
-  if (document.hidden) state.seeded = false;
+  if (document.hidden) state.stop();
   else state.wake();
 });
 addEventListener("online", () => state.wake());
 setInterval(() => document.hidden || table.tick(now()), 1_000);
 
+let wait = FIRST_PAUSE;
 for (;;) {
   while (document.hidden || state.signedOut) await pause(Infinity);
-  const began = performance.now();
-  const live = await round();
-  const took = performance.now() - began;
-  await pause(live ? Math.min(Math.max(POLL, SHARE * took), SLOWEST) : POLL);
+  wait = (await turn()) ? FIRST_PAUSE : Math.min(2 * wait, LONGEST_PAUSE);
+  if (!document.hidden && !state.signedOut) await pause(wait);
 }
