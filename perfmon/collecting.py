@@ -24,10 +24,11 @@ from perfmon.net.collector import CollectorFactory, PortSettings
 from perfmon.net.seams import Surroundings
 from perfmon.probes.sampler import Sampler, all_probes
 from perfmon.server_options import ServerConfig, completed
-from perfmon.services.backend import CollectorBackend, described_events
+from perfmon.services.backend import CollectorBackend
 from perfmon.services.commits import Commits
 from perfmon.services.control import Control
 from perfmon.services.descriptors import Descriptors
+from perfmon.services.event_search import found_events
 from perfmon.services.exports import Exports
 from perfmon.services.gaps import Gaps
 from perfmon.services.garbage import Garbage
@@ -51,7 +52,6 @@ from perfmon.storage.embedded import EmbeddedServer, StoreSetupError
 from perfmon.storage.faults import explained
 from perfmon.storage.history import History
 from perfmon.storage.store import Store
-from perfmon.web.api import SHOWN_METRICS
 from perfmon.web.site import make_site
 
 # Whoever ends the collector has it ended within 10 s, also where the store does not answer: so long for all but the
@@ -114,7 +114,7 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
     history = History(store.windows)
     queries = Queries(store, history, ingest, control.wanted, reactor, time.time)
     reports, exports = Reports(queries, history, time.time), Exports(history, reactor, time.time)
-    live = Live(queries, presence, partial(described_events, store), status.report, SHOWN_METRICS, reactor, time.time)
+    live = Live(queries, presence, partial(found_events, store), status.report, reactor, time.time)
     backend = CollectorBackend(
         store, queries, reports, exports, status, ingest, presence, control, live, refusals, reactor, time.time
     )

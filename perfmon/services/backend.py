@@ -1,15 +1,16 @@
 """What the HTTP API asks of the collector, brought together."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
+from perfmon.core.events import EventQuery
 from perfmon.core.posted import parse_posted
 from perfmon.core.reject import Rejected, TimeBounds
 from perfmon.services.control import Control
+from perfmon.services.event_search import found_events
 from perfmon.services.exports import Exports
 from perfmon.services.ingest import Ingest
 from perfmon.services.live import Live
@@ -33,11 +34,6 @@ class _Confirmation:
     def stored(self, seq: int) -> None:
         if not self.done.called:
             self.done.callback(None)
-
-
-async def described_events(store: Store, since: str, limit: int, newest: bool) -> list[dict[str, Any]]:
-    """Events as the API describes them."""
-    return [asdict(event) for event in await store.events(since, limit, newest)]
 
 
 class CollectorBackend:
@@ -81,9 +77,9 @@ class CollectorBackend:
         """Why samples cannot be stored now, None while they can."""
         return self._status.problem
 
-    async def events(self, since: str, limit: int, newest: bool) -> list[dict[str, Any]]:
-        """At most `limit` events after `since`, an event's id or ms since the epoch; oldest or newest first."""
-        return await described_events(self._store, since, limit, newest)
+    async def events(self, query: EventQuery) -> list[dict[str, Any]]:
+        """The events that are asked for."""
+        return await found_events(self._store, query)
 
     async def remove(self, host: str) -> int | None:
         """Removes `host` with all of its keys; returns how many there were, None for a host that is there."""

@@ -1,13 +1,14 @@
 """The fleet as it changes, for the pages that are open: two looks a second, however many of them there are.
 
 Each reader gets all there is at first, and then what has changed. What is sent is made once, as server-sent events
-(https://html.spec.whatwg.org/multipage/server-sent-events.html), and shared by all readers. One that takes it too
-slowly is let go; it comes again, and begins with all there is.
+(https://html.spec.whatwg.org/multipage/server-sent-events.html), packed once, and shared by all readers. One that takes
+it too slowly is let go; it comes again, and begins with all there is.
 """
 
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import suppress
+from functools import cached_property
 from typing import Any, Protocol
 
 import orjson
@@ -18,6 +19,9 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from perfmon.core.events import EventQuery
+from perfmon.core.fleet import METRICS, FleetTable
+from perfmon.core.packing import GZIP_HEADER, packed
 from perfmon.storage.store import StoreUnavailable
 
 TICK = 0.5  # s
@@ -55,18 +59,30 @@ class Watched(Protocol):
         """All hosts."""
 
 
-Events = Callable[[str, int, bool], Awaitable[list[dict[str, Any]]]]
+Events = Callable[[EventQuery], Awaitable[list[dict[str, Any]]]]
+
+
+class _Message:
+    """A server-sent event."""
+
+    def __init__(self, kind: str, data: Any) -> None:
+        self.text = b"event: %b\ndata: %b\n\n" % (kind.encode(), orjson.dumps(data))
+
+    @cached_property
+    def packed(self) -> bytes:
+        return packed(self.text)
 
 
 class _Reader:
     """One page."""
 
     def __init__(self) -> None:
-        self.waiting: deque[bytes] = deque()
+        self.begun = False  # it knows all hosts
+        self.waiting: deque[_Message] = deque()
         self.ended = False
         self._ready: Deferred[None] | None = None
 
-    def put(self, message: bytes) -> None:
+    def put(self, message: _Message) -> None:
         self.waiting.append(message)
         if len(self.waiting) > MOST_WAITING:
             self.end()
@@ -100,22 +116,22 @@ class Live(Service):
         watched: Watched,
         events: Events,
         report: Callable[[], Awaitable[dict[str, Any]]],
-        metrics: str,
         clock: IReactorTime,
         wall: Callable[[], float],
     ) -> None:
-        """`metrics` is a pattern: of these the newest samples are told. `wall` is in s since the epoch."""
+        """`wall` is in s since the epoch."""
         self._fleet = fleet
         self._watched = watched
         self._events = events
         self._report = report
-        self._metrics = metrics
         self._wall = wall
         self._readers: set[_Reader] = set()
-        self._told: dict[str, bytes] = {}  # each host as it was sent last
+        self._whole = False  # whether the table has all hosts
+        self._table = FleetTable()
+        self._past: deque[dict[str, Any]] = deque(maxlen=FIRST_EVENTS)  # events
+        self._last_event = "0"
         self._again: set[str] = set()  # hosts whose newest samples may not have been stored at the last tick
         self._round: deque[str] = deque()  # hosts that are still to be looked at in this round of all
-        self._last_event = ""
         self._ticks = 0
         self._looking: Deferred[None] | None = None
         self._reporting: Deferred[None] | None = None
@@ -135,55 +151,58 @@ class Live(Service):
         for reader in list(self._readers):
             reader.end()
 
-    async def stream(self) -> AsyncGenerator[bytes, None]:
+    async def stream(self, pack: bool) -> AsyncGenerator[bytes, None]:
         """How the collector is, all hosts, the last events, and what changes, until the reader is too slow.
 
-        While the store is away there is only the first.
+        While the store is away there is only the first. With `pack` it is a gzip stream without an end.
         """
         reader = _Reader()
         if not self._readers:
-            self._told.clear()
-            self._last_event = ""
+            self._whole = False  # nobody has looked since the last reader went
         self._readers.add(reader)
         try:
-            yield _message("status", orjson.dumps(await self._report()))
-            begun = False
+            reader.put(_Message("status", await self._report()))
+            if pack:
+                yield GZIP_HEADER
+            if self._whole:
+                self._begin([reader])
+            else:
+                self._look_now()
             while not reader.ended:
-                if not begun:
-                    with suppress(StoreUnavailable):
-                        for message in await self._all():
-                            yield message
-                        begun = True
                 await reader.more()
                 if reader.waiting:
-                    yield reader.waiting.popleft()
+                    message = reader.waiting.popleft()
+                    yield message.packed if pack else message.text
         finally:
             self._readers.discard(reader)
+            if not self._readers:
+                self._table.clear()  # of ten thousand hosts it is some tens of MB
 
-    async def _all(self) -> list[bytes]:
-        """What a reader begins with."""
-        hosts = await self._fleet.hosts("*", self._metrics)
-        for host in hosts:
-            self._told.setdefault(host["host"], orjson.dumps(host))
-        since = str(max(0, round((self._wall() - _DAY) * 1000)))
-        events = (await self._events(since, FIRST_EVENTS, True))[::-1]
-        self._last_event = self._last_event or (events[-1]["id"] if events else "0")
-        return [
-            _message("fleet", orjson.dumps({"hosts": hosts})),
-            _message("past", orjson.dumps({"events": events})),
-        ]
+    def _begin(self, readers: Iterable[_Reader]) -> None:
+        """Tells readers all there is."""
+        messages = (
+            _Message("fleet", self._table.whole()),
+            _Message("past", {"events": list(self._past)}),
+        )
+        for reader in readers:
+            reader.begun = True
+            for message in messages:
+                reader.put(message)
 
     def _tick(self) -> None:
         if not self._readers:
             return
         self._ticks += 1
-        if self._looking is None:
-            self._looking = ensureDeferred(self._look()).addErrback(self._failed)
-            self._looking.addCallback(self._looked)
+        self._look_now()
         if self._reporting is None and self._ticks % _STATUS_EVERY == 0:
             # not after the look: that may wait for the store for long
             self._reporting = ensureDeferred(self._tell_status()).addErrback(self._failed)
             self._reporting.addCallback(self._reported)
+
+    def _look_now(self) -> None:
+        if self._looking is None:
+            self._looking = ensureDeferred(self._look()).addErrback(self._failed)
+            self._looking.addCallback(self._looked)
 
     def _failed(self, failure: Failure) -> None:
         if not failure.check(CancelledError):
@@ -196,49 +215,67 @@ class Live(Service):
         self._reporting = None
 
     async def _tell_status(self) -> None:
-        self._send("status", orjson.dumps(await self._report()))
+        message = _Message("status", await self._report())
+        for reader in list(self._readers):
+            reader.put(message)
 
     async def _look(self) -> None:
         with suppress(StoreUnavailable):  # the status says so
-            await self._look_at_hosts()
-            await self._look_at_events()
+            if self._whole:
+                await self._look_at_hosts()
+                await self._look_at_events()
+            else:
+                await self._look_at_all()
+        if self._whole and (new := [reader for reader in self._readers if not reader.begun]):
+            self._begin(new)
+
+    async def _look_at_all(self) -> None:
+        self._watched.news()  # since the last reader went, perhaps of all: what they sent is read here
+        hosts = await self._fleet.hosts("*", METRICS)
+        since = str(max(0, round((self._wall() - _DAY) * 1000)))
+        events = (await self._events(EventQuery(since, FIRST_EVENTS, newest=True)))[::-1]
+        self._table.clear()
+        for host in hosts:
+            self._table.take(host)
+        self._past.clear()
+        self._past.extend(events)
+        self._last_event = events[-1]["id"] if events else since
+        self._whole = True
 
     async def _look_at_hosts(self) -> None:
         news = self._watched.news()
         names = news | self._again | self._next_of_all()
         self._again |= news  # until the look has succeeded
-        changed: list[bytes] = []
-        found: set[str] = set()
-        for host in await self._fleet.of(sorted(names), self._metrics):
-            name, now = host["host"], orjson.dumps(host)
+        facts, figures, found = [], [], set()
+        for host in await self._fleet.of(sorted(names), METRICS) if names else ():
+            name = host["host"]
             found.add(name)
-            if self._told.get(name) != now:
-                self._told[name] = now
-                changed.append(now)
-        gone = [name for name in names - found if self._told.pop(name, None) is not None]
-        if changed or gone:
-            self._send("hosts", b'{"hosts":[%b],"gone":%b}' % (b",".join(changed), orjson.dumps(gone)))
+            other_facts, other_figures = self._table.take(host)
+            if other_facts:
+                facts.append(name)
+            if other_figures:
+                figures.append(name)
+        gone = [name for name in names - found if self._table.drop(name)]
+        if facts or figures or gone:
+            self._send("hosts", {**self._table.part(facts, figures), "gone": gone})
         self._again = news
 
     def _next_of_all(self) -> set[str]:
         if not self._round:
-            self._round.extend({*self._watched.names(), *self._told})
-        size = -(-len(self._told) // _ALL_IN)
+            self._round.extend({*self._watched.names(), *self._table.names})
+        size = -(-len(self._table) // _ALL_IN)
         return {self._round.popleft() for _ in range(min(size, len(self._round)))}
 
     async def _look_at_events(self) -> None:
-        if not self._last_event:
-            return  # nobody has got that far
-        events = await self._events(self._last_event, 1_000, False)
+        events = await self._events(EventQuery(self._last_event, 1_000))
         if events:
             self._last_event = events[-1]["id"]
-            self._send("events", orjson.dumps({"events": events}))
+            self._past.extend(events)
+            self._send("events", {"events": events})
 
-    def _send(self, kind: str, data: bytes) -> None:
-        message = _message(kind, data)
+    def _send(self, kind: str, data: Any) -> None:
+        """Tells of a change to all who know what was before."""
+        message = _Message(kind, data)
         for reader in list(self._readers):
-            reader.put(message)
-
-
-def _message(kind: str, data: bytes) -> bytes:
-    return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
+            if reader.begun:
+                reader.put(message)

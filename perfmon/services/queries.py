@@ -68,12 +68,12 @@ class Queries:
         return await self._describe(await self._store.hosts(list(hosts)), metric)
 
     async def _describe(self, records: Iterable[HostRecord], metric: str) -> list[dict[str, Any]]:
-        wanted = pattern(metric).matches
+        wanted = _Memo(pattern(metric).matches)
         found = []
         turns = Turns(self._clock)
         for record in records:
             latest = await self._latest(record)
-            shown = {name: latest[name] for name in sorted(latest) if wanted(name)}
+            shown = {name: latest[name] for name in sorted([name for name in latest if wanted[name]])}
             found.append(_described(record, self._wanted(record.host).absence, shown))
             await turns.breathe()
         return found
@@ -120,6 +120,18 @@ class Queries:
             if len(self._read) > _KEPT:
                 del self._read[next(iter(self._read))]
         return latest
+
+
+class _Memo(dict[str, bool]):
+    """What a pattern says of names, each asked once: the hosts of a fleet have the same metrics."""
+
+    def __init__(self, matches: Callable[[str], bool]) -> None:
+        super().__init__()
+        self._matches = matches
+
+    def __missing__(self, name: str) -> bool:
+        found = self[name] = self._matches(name)
+        return found
 
 
 class _Answer:

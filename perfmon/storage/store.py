@@ -287,9 +287,12 @@ class Store(MultiService):
             if cursor == b"0":
                 return
 
-    async def events(self, since: str, limit: int, newest: bool = False) -> list[Event]:
-        """At most `limit` events after `since`, an event's id or ms since the epoch; oldest or newest first."""
-        first, last = f"({since}", "+"
+    async def events(self, since: str, limit: int, newest: bool = False, until: str = "") -> list[Event]:
+        """At most `limit` events after `since` and before `until`; oldest or newest first.
+
+        Both are an event's id or ms since the epoch; without `until` it is up to now.
+        """
+        first, last = f"({since}", f"({until}" if until else "+"
         span = ("XREVRANGE", keys.EVENTS, last, first) if newest else ("XRANGE", keys.EVENTS, first, last)
         return [_event(entry) for entry in await self._reader.call(*span, "COUNT", limit)]
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 import orjson
 
 from perfmon.core.control import MAX_ABSENCE, MAX_REASON, Absence, Order, checked_interval
+from perfmon.core.events import KINDS, EventQuery
 from perfmon.core.exporting import FORMATS
 from perfmon.core.frames import FormatError
 from perfmon.core.globs import pattern
@@ -28,12 +29,6 @@ _T = TypeVar("_T")
 
 # What a summary is of, unless it is asked for another metric.
 SUMMARY_METRICS = "perfmon.cpu.utilization,perfmon.memory.utilization"
-
-# Of these a page that is open is told the newest samples.
-SHOWN_METRICS = (
-    "perfmon.cpu.utilization,perfmon.memory.utilization,system.cpu.load_average.1m,system.cpu.logical.count,"
-    "system.filesystem.utilization,system.network.io"
-)
 
 # Most events in one answer; the next page begins after the last id.
 MAX_EVENTS = 1_000
@@ -59,8 +54,8 @@ class Backend(Protocol):
     async def query(self, query: Query) -> dict[str, Any]: ...
     async def summary(self, host: str, metric: str, agg: str) -> dict[str, Any]: ...
     async def stats(self, known: dict[str, Any], start: float, stop: float) -> dict[str, Any]: ...
-    def live(self) -> AsyncGenerator[bytes, None]:
-        """The fleet as it changes: server-sent events."""
+    def live(self, pack: bool) -> AsyncGenerator[bytes, None]:
+        """The fleet as it changes: server-sent events; with `pack` as a gzip stream."""
 
     def export(self, query: Query, form: str) -> AsyncGenerator[bytes, None]: ...
 
@@ -70,7 +65,7 @@ class Backend(Protocol):
     async def remove(self, host: str) -> int | None:
         """Removes a host; how many keys it had, None (and nothing is done) if it is there."""
 
-    async def events(self, since: str, limit: int, newest: bool) -> list[dict[str, Any]]: ...
+    async def events(self, query: EventQuery) -> list[dict[str, Any]]: ...
 
     async def post(self, body: bytes) -> tuple[int, Mapping[int, Rejected]]:
         """Stores posted samples: how many were stored, and why others (by their place) were not."""
@@ -117,7 +112,9 @@ class JsonApi:
                 frozenset({"host", "metric", "from", "until", "step", "agg"}),
             ),
             Route("GET", "/api/v1/live", self._live),
-            Route("GET", "/api/v1/events", self._events, frozenset({"since", "limit", "order"})),
+            Route(
+                "GET", "/api/v1/events", self._events, frozenset({"since", "until", "limit", "order", "host", "kind"})
+            ),
             Route("POST", "/api/v1/samples", self._samples),
         ]
 
@@ -220,7 +217,8 @@ class JsonApi:
         return Streamed(self._chunks(self._backend.export(query, form)), FORMATS[form].media_type, f"{host}.{form}")
 
     async def _live(self, call: Call) -> Any:
-        return Streamed(self._chunks(self._backend.live()), "text/event-stream")
+        encoding = "gzip" if call.takes_gzip else ""
+        return Streamed(self._chunks(self._backend.live(call.takes_gzip)), "text/event-stream", encoding=encoding)
 
     async def _chunks(self, source: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
         async with aclosing(source) as chunks:
@@ -262,13 +260,31 @@ class JsonApi:
         order = given.get("order", "asc")
         if order not in ("asc", "desc"):
             raise bad_request("order is asc (oldest first) or desc (newest first)")
-        since = given.get("since", "-1d")
-        event = _EVENT_ID.fullmatch(since)
-        if event is None or max(int(event[1]), int(event[2])) >= _ID_END:
-            now = self._wall()
-            moment = _parsed("since", since, lambda text: parse_time(text, now))
-            since = str(max(0, math.floor(moment * 1000)))
-        return {"events": await self._asked(self._backend.events(since, limit, order == "desc"))}
+        kinds = frozenset(given.get("kind", ",".join(KINDS)).split(","))
+        if unknown := kinds.difference(KINDS):
+            raise bad_request(f"kind {min(unknown)[:40]!r} is unknown: use some of {', '.join(KINDS)}")
+        query = EventQuery(
+            self._event_id("since", given.get("since", "-1d")),
+            limit,
+            order == "desc",
+            self._end_id(given["until"]) if given.get("until") else "",
+            _glob(given, "host"),
+            kinds,
+        )
+        return {"events": await self._asked(self._backend.events(query))}
+
+    def _end_id(self, text: str) -> str:
+        """The same for an end, before which there may be nothing: the store knows no id below 0-1."""
+        ms, _, count = self._event_id("until", text).partition("-")
+        return f"{int(ms)}-{int(count or 0)}" if int(ms) or int(count or 0) else "0-1"
+
+    def _event_id(self, name: str, text: str) -> str:
+        """An event's id, or a time as ms since the epoch."""
+        event = _EVENT_ID.fullmatch(text)
+        if event is not None and max(int(event[1]), int(event[2])) < _ID_END:
+            return text
+        now = self._wall()
+        return str(max(0, math.floor(_parsed(name, text, lambda text: parse_time(text, now)) * 1000)))
 
     async def _samples(self, call: Call) -> Any:
         _must_be_json(call)

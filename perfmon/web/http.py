@@ -3,6 +3,7 @@
 Why no framework: see docs/explanation/architecture.md.
 """
 
+import gzip
 import hmac
 import re
 from base64 import b64decode
@@ -22,7 +23,7 @@ from twisted.web.http import Request as HttpRequest
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from perfmon.web.page import POLICY
+from perfmon.web.page import POLICY, takes_gzip
 from perfmon.web.streaming import Stream
 
 # Ten thousand samples as JSON; whoever has more sends them in several requests, or by port 9000.
@@ -31,6 +32,11 @@ MAX_BODY = 1 << 20  # bytes
 # So much of a longer body is still read, and dropped: most clients look for an answer only when they have sent
 # everything, and one that is cut off before sees a broken connection instead.
 MAX_DROPPED = 64 << 20  # bytes
+
+# Sizes (bytes) of answers that are packed for who takes that. Below it is not worth the while; a longer one would hold
+# up all else for over ten milliseconds.
+PACKED = range(4_096, 1 << 20)
+_LEVEL = 1
 
 _BAD_PERCENT = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
@@ -60,6 +66,7 @@ class Call:
     parameters: Mapping[str, str]
     body: bytes = b""
     content_type: str = ""
+    takes_gzip: bool = False  # the answer may be packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,7 @@ class Streamed:
     chunks: AsyncIterator[bytes]
     type: str
     filename: str = ""
+    encoding: str = ""  # that the chunks have
 
 
 Handler = Callable[[Call], Awaitable[Any]]
@@ -161,7 +169,7 @@ class Api(Resource):
         try:
             answer = await self._find(request)
             if isinstance(answer, Streamed):
-                describe = partial(_describe, request, answer.type, answer.filename)
+                describe = partial(_describe, request, answer.type, answer.filename, answer.encoding)
                 await Stream(request, answer.chunks, describe).send()
                 return
         except HttpError as problem:
@@ -176,10 +184,13 @@ class Api(Resource):
             return  # the client has gone
         if not isinstance(answer, Content):
             answer = Content(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), "application/json")
-        _describe(request, answer.type)
-        request.setHeader("Content-Length", str(len(answer.body)))
+        body, encoding = answer.body, ""
+        if len(body) in PACKED and takes_gzip(request):
+            body, encoding = gzip.compress(body, _LEVEL, mtime=0), "gzip"
+        _describe(request, answer.type, encoding=encoding)
+        request.setHeader("Content-Length", str(len(body)))
         if request.method != b"HEAD":
-            request.write(answer.body)
+            request.write(body)
         request.finish()
 
     async def _find(self, request: Request) -> Any:
@@ -240,7 +251,7 @@ class Api(Resource):
         # asked for as bytes: Twisted would decode it as UTF-8, which it need not be
         content_type = (request.getHeader(b"content-type") or b"").decode("latin-1").partition(";")[0].strip().lower()
         assert request.content is not None  # it is there since the headers were read
-        return Call(path, parameters, request.content.read(), content_type)
+        return Call(path, parameters, request.content.read(), content_type, takes_gzip(request))
 
     def _failed(self, failure: Failure, request: Request) -> None:
         if request.channel is None and failure.check(CancelledError):
@@ -250,14 +261,17 @@ class Api(Resource):
         self._send(request, {"error": "internal error; it is in the collector's log"})
 
 
-def _describe(request: Request, content_type: str, filename: str = "") -> None:
-    """Sets the headers that all answers have, and the one of a download."""
+def _describe(request: Request, content_type: str, filename: str = "", encoding: str = "") -> None:
+    """Sets the headers that all answers have, and those of a download and of what is packed."""
     request.setHeader("Content-Type", content_type)
     request.setHeader("Cache-Control", "no-store")
     request.setHeader("X-Content-Type-Options", "nosniff")
     if content_type == HTML:
         request.setHeader("Content-Security-Policy", POLICY)
         request.setHeader("Referrer-Policy", "no-referrer")
+    if encoding:
+        request.setHeader("Content-Encoding", encoding)
+        request.setHeader("Vary", "Accept-Encoding")
     if filename:
         request.setHeader("Content-Disposition", f'attachment; filename="{filename}"')
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from perfmon.core.events import KINDS
 from perfmon.core.exporting import FORMATS
 from perfmon.core.presence import State
 from perfmon.core.query import AGGS
@@ -90,7 +91,7 @@ SCHEMAS: Mapping[str, Schema] = {
     ),
     "Event": _object(
         id=_TEXT,
-        kind={"type": "string", "enum": [*(state.value for state in State), "gap", "removed"]},
+        kind={"type": "string", "enum": list(KINDS)},
         hosts=_list(_TEXT),
         at=_TIME,
         reason=_TEXT,
@@ -263,6 +264,7 @@ PARAMETERS: Mapping[str, tuple[str, Schema]] = {
     "step": ("duration, such as 60s; without it the samples as they are", _TEXT),
     "agg": ("what becomes of the samples of a step", {"type": "string", "enum": list(AGGS), "default": "avg"}),
     "since": ("the id of the last event known, or a time", _TEXT),
+    "kind": (f"of the events, separated by commas: {', '.join(KINDS)}", _TEXT),
     "limit": ("most events", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}),
     "order": ("oldest or newest first", {"type": "string", "enum": ["asc", "desc"], "default": "asc"}),
     "format": ("of the file", {"type": "string", "enum": list(FORMATS), "default": "csv"}),

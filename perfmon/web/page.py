@@ -1,4 +1,4 @@
-"""The page: a few files of ours, read and packed once, sent with a Content-Security-Policy that allows nothing else."""
+"""The page: a few files, read and packed once, sent with a Content-Security-Policy that allows nothing else."""
 
 import gzip
 from hashlib import sha256
@@ -51,13 +51,13 @@ class PageFile(Resource):
         request.setHeader("Vary", "Accept-Encoding")
         if request.setETag(self._tag) is CACHED:
             return b""
-        if not _takes_gzip(request):
+        if not takes_gzip(request):
             return self._body
         request.setHeader("Content-Encoding", "gzip")
         return self._packed
 
 
-def _takes_gzip(request: Request) -> bool:
+def takes_gzip(request: Request) -> bool:
     """Whether the client has named gzip, and not as what it does not take."""
     for coding in (request.getHeader("accept-encoding") or "").lower().split(","):
         name, _, weight = coding.replace(" ", "").partition(";")

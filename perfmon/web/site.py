@@ -11,14 +11,29 @@ from perfmon.web.api import Backend, JsonApi
 from perfmon.web.http import Api, LimitedRequest
 from perfmon.web.page import PageFile
 
+# By their paths. What is in the folder uplot is not ours: setup.py fetches it.
 PAGE_FILES = {
     b"": "index.html",
     b"page.css": "page.css",
+    b"charts.css": "charts.css",
     b"icon.svg": "icon.svg",
     b"page.js": "page.js",
+    b"collector.js": "collector.js",
+    b"route.js": "route.js",
+    b"fleet.js": "fleet.js",
+    b"overview.js": "overview.js",
     b"hosts.js": "hosts.js",
     b"sparkline.js": "sparkline.js",
+    b"events.js": "events.js",
+    b"host.js": "host.js",
+    b"explore.js": "explore.js",
+    b"charts.js": "charts.js",
+    b"chart.js": "chart.js",
+    b"series.js": "series.js",
+    b"range.js": "range.js",
     b"format.js": "format.js",
+    b"uPlot.esm.js": "uplot/uPlot.esm.js",
+    b"uPlot.min.css": "uplot/uPlot.min.css",
 }
 
 # A peer that sends nothing for so long is closed.

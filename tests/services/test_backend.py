@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import orjson
 
+from perfmon.core.events import EventQuery
 from perfmon.core.posted import BadBody
 from perfmon.core.presence import State, Timeouts
 from perfmon.core.query import Query
@@ -168,11 +169,13 @@ class BackendTests(StoreCase):
         store = await self.connected()
         backend = self.backend(store)
         await store.change({"web1": NOW}, State.UP, NOW, "")
-        (event,) = await backend.events("0", 10, False)
+        (event,) = await backend.events(EventQuery("0", 10))
         self.assertEqual(event.pop("id"), (await store.events("0", 1))[0].id)
         self.assertEqual(event, {"kind": "up", "hosts": ["web1"], "at": NOW, "reason": ""})
         await store.change({"web2": NOW}, State.UP, NOW, "")
-        self.assertEqual([event["hosts"] for event in await backend.events("0", 1, True)], [["web2"]])
+        self.assertEqual(
+            [event["hosts"] for event in await backend.events(EventQuery("0", 1, newest=True))], [["web2"]]
+        )
 
     async def test_report(self) -> None:
         """The report is the status'."""

@@ -1,5 +1,6 @@
 """Tests for `perfmon.services.live`: the fleet is the test's own, time is a Clock's."""
 
+import zlib
 from collections.abc import AsyncGenerator, Iterable
 from typing import Any
 
@@ -8,11 +9,20 @@ from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from perfmon.core.events import EventQuery
 from perfmon.services import live
 from perfmon.services.live import FIRST_EVENTS, MOST_WAITING, TICK, Live
 from perfmon.storage.store import StoreUnavailable
+from tests.core.test_fleet import described
 
 NOW = 1_800_000_000.0
+CPU = "perfmon.cpu.utilization"
+
+
+def values(data: dict[str, Any]) -> dict[str, float]:
+    """Each host that is told of, and its figure."""
+    columns = data.get("figures", data)
+    return dict(zip(columns["host"], columns["cpu"], strict=True))
 
 
 class Fleet:
@@ -27,7 +37,7 @@ class Fleet:
         self.looks: list[list[str]] = []
 
     def put(self, host: str, value: float, news: bool = True) -> None:
-        self.known[host] = {"host": host, "value": value}
+        self.known[host] = described(host, {CPU: value})
         self.told |= {host} if news else set()
 
     async def hosts(self, host: str, metric: str) -> list[dict[str, Any]]:
@@ -40,10 +50,10 @@ class Fleet:
         self._ask()
         return [self.known[host] for host in self.looks[-1] if host in self.known]
 
-    async def events(self, since: str, limit: int, newest: bool) -> list[dict[str, Any]]:
+    async def events(self, query: EventQuery) -> list[dict[str, Any]]:
         self._ask()
-        found = [event for event in self.past if int(event["id"]) > int(since)]
-        return found[::-1][:limit] if newest else found[:limit]
+        found = [event for event in self.past if int(event["id"]) > int(query.since)]
+        return found[::-1][: query.limit] if query.newest else found[: query.limit]
 
     async def report(self) -> dict[str, Any]:
         return {"away": self.away}
@@ -67,7 +77,9 @@ class Fleet:
 class Reader:
     """Takes what comes, message by message."""
 
-    def __init__(self, stream: AsyncGenerator[bytes, None]) -> None:
+    def __init__(self, stream: AsyncGenerator[bytes, None], packed: bool = False) -> None:
+        unpacker = zlib.decompressobj(zlib.MAX_WBITS + 16)
+        self._unpacked = unpacker.decompress if packed else bytes
         self.got: list[tuple[str, Any]] = []
         self.ended = False
         self.held: Deferred[None] | None = None
@@ -75,7 +87,10 @@ class Reader:
         self._reading = ensureDeferred(self._read())
 
     async def _read(self) -> None:
-        async for message in self._stream:
+        async for chunk in self._stream:
+            message = self._unpacked(chunk)
+            if not message:
+                continue  # the header of what is packed
             first, second, *rest = message.decode().split("\n")
             assert rest == ["", ""], message
             self.got.append((first.removeprefix("event: "), orjson.loads(second.removeprefix("data: "))))
@@ -97,7 +112,7 @@ class LiveTests(SynchronousTestCase):
         self.patch(live, "_STATUS_EVERY", 2)
         self.patch(live, "_ALL_IN", 30)
         self.clock, self.fleet = Clock(), Fleet()
-        self.live = Live(self.fleet, self.fleet, self.fleet.events, self.fleet.report, "*", self.clock, lambda: NOW)
+        self.live = Live(self.fleet, self.fleet, self.fleet.events, self.fleet.report, self.clock, lambda: NOW)
         self.live.startService()
         self.addCleanup(self.end)
 
@@ -106,7 +121,7 @@ class LiveTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def reader(self) -> Reader:
-        return Reader(self.live.stream())
+        return Reader(self.live.stream(pack=False))
 
     def tick(self, count: int = 1) -> None:
         self.clock.pump([TICK] * count)
@@ -118,7 +133,7 @@ class LiveTests(SynchronousTestCase):
             self.fleet.happen(after)
         status, fleet, past = self.reader().take()
         self.assertEqual((status, fleet[0], past[0]), (("status", {"away": False}), "fleet", "past"))
-        self.assertEqual(fleet[1], {"hosts": [{"host": "web1", "value": 1.0}]})
+        self.assertEqual((values(fleet[1]), fleet[1]["state"]), ({"web1": 1.0}, ["up"]))
         self.assertEqual(past[1], {"events": self.fleet.past[-FIRST_EVENTS:]})
 
     def test_changes(self) -> None:
@@ -128,21 +143,18 @@ class LiveTests(SynchronousTestCase):
         self.fleet.put("web1", 1.0)
         self.fleet.happen(1)
         self.tick()
+        (kind, data), events = reader.take()
         self.assertEqual(
-            reader.take(),
-            [
-                ("hosts", {"hosts": [{"host": "web1", "value": 1.0}], "gone": []}),
-                ("events", {"events": self.fleet.past}),
-            ],
+            (kind, values(data), data["facts"]["host"], data["gone"]), ("hosts", {"web1": 1.0}, ["web1"], [])
         )
+        self.assertEqual(events, ("events", {"events": self.fleet.past}))
         self.tick(2)
         self.assertEqual(reader.take(), [("status", {"away": False})])
         self.fleet.put("web1", 2.0)
         self.tick()
-        self.assertEqual(
-            dict(reader.take()),
-            {"status": {"away": False}, "hosts": {"hosts": [{"host": "web1", "value": 2.0}], "gone": []}},
-        )
+        told = dict(reader.take())
+        self.assertEqual(set(told), {"status", "hosts"})
+        self.assertEqual((values(told["hosts"]), told["hosts"]["facts"]["host"]), ({"web1": 2.0}, []))
 
     def test_stored_later(self) -> None:
         """A sample that was heard of before it was stored is told of one tick later."""
@@ -152,7 +164,7 @@ class LiveTests(SynchronousTestCase):
         self.fleet.put("web1", 2.0, news=False)
         reader.take()
         self.tick()
-        self.assertEqual(dict(reader.take())["hosts"]["hosts"], [{"host": "web1", "value": 2.0}])
+        self.assertEqual(values(dict(reader.take())["hosts"]), {"web1": 2.0})
 
     def test_gone(self) -> None:
         """A host that was removed is named."""
@@ -162,7 +174,8 @@ class LiveTests(SynchronousTestCase):
         del self.fleet.known["web1"]
         self.fleet.told.add("web1")
         self.tick()
-        self.assertEqual(reader.take(), [("hosts", {"hosts": [], "gone": ["web1"]})])
+        ((kind, data),) = reader.take()
+        self.assertEqual((kind, values(data), data["gone"]), ("hosts", {}, ["web1"]))
 
     def test_all_in_turn(self) -> None:
         """Also what nobody here has heard of comes to light, some hosts at each tick."""
@@ -176,7 +189,7 @@ class LiveTests(SynchronousTestCase):
             self.fleet.put(f"h{number}", 2.0, news=False)
         self.tick(60)
         self.assertLessEqual(max(map(len, self.fleet.looks)), 2)
-        changed = [host["host"] for kind, data in reader.take() if kind == "hosts" for host in data["hosts"]]
+        changed = [host for kind, data in reader.take() if kind == "hosts" for host in values(data)]
         self.assertEqual(sorted(changed), sorted(self.fleet.known))
 
     def test_nobody_reads(self) -> None:
@@ -186,7 +199,8 @@ class LiveTests(SynchronousTestCase):
         self.fleet.put("web1", 1.0)
         self.tick(5)
         self.assertEqual(self.fleet.looks, [])
-        self.assertEqual(self.reader().take()[1], ("fleet", {"hosts": [{"host": "web1", "value": 1.0}]}))
+        kind, data = self.reader().take()[1]
+        self.assertEqual((kind, values(data)), ("fleet", {"web1": 1.0}))
 
     def test_several(self) -> None:
         """However many read, there is one look; each gets the same."""
@@ -197,6 +211,29 @@ class LiveTests(SynchronousTestCase):
         self.tick()
         self.assertEqual(len(self.fleet.looks), 1)
         self.assertEqual({orjson.dumps(reader.take()) for reader in readers}.__len__(), 1)
+
+    def test_comes_later(self) -> None:
+        """Who comes while others read gets all there is as it was told to them, and then the same as they."""
+        first = self.reader()
+        self.fleet.put("web1", 1.0)
+        self.tick()
+        self.fleet.known["web1"] = described("web1", {CPU: 2.0})
+        self.fleet.looks.clear()
+        second = self.reader()
+        self.assertEqual(values(dict(second.take())["fleet"]), {"web1": 1.0})
+        self.assertEqual(self.fleet.looks, [])
+        first.take()
+        self.tick()
+        self.assertEqual((told := first.take()), second.take())
+        self.assertEqual(values(dict(told)["hosts"]), {"web1": 2.0})
+
+    def test_packed(self) -> None:
+        """A packed stream says the same, message by message."""
+        plain, parts = self.reader(), Reader(self.live.stream(pack=True), packed=True)
+        self.fleet.put("web1", 1.0)
+        self.tick(4)
+        self.assertEqual((told := parts.take()), plain.take())
+        self.assertLessEqual({"status", "fleet", "hosts"}, {kind for kind, _ in told})
 
     def test_slow(self) -> None:
         """A reader that takes nothing for long is let go, and holds up nobody."""
@@ -213,7 +250,7 @@ class LiveTests(SynchronousTestCase):
         self.assertIn("hosts", dict(quick.take()))
 
     def test_store_away(self) -> None:
-        """While the store is away readers hear that, and the rest when it is back."""
+        """While the store is away readers hear that; who comes then knows what they know. The rest comes afterwards."""
         early = self.reader()
         early.take()
         self.fleet.put("web1", 1.0)
@@ -221,16 +258,28 @@ class LiveTests(SynchronousTestCase):
         late = self.reader()
         self.tick(4)
         self.assertEqual(early.take(), [("status", {"away": True})] * 2)
-        self.assertEqual(late.take(), [("status", {"away": True})] * 3)
+        self.assertEqual([kind for kind, _ in late.take()], ["status", "fleet", "past", "status", "status"])
         self.fleet.away = False
         self.tick(2)
         self.assertEqual({kind for kind, _ in early.take()}, {"status", "hosts"})
-        self.assertLessEqual({"status", "fleet", "past"}, {kind for kind, _ in late.take()})
+        self.assertEqual({kind for kind, _ in late.take()}, {"status", "hosts"})
+
+    def test_store_away_at_first(self) -> None:
+        """Who comes first, while the store is away, hears that, and then gets all there is."""
+        self.fleet.put("web1", 1.0)
+        self.fleet.away = True
+        reader = self.reader()
+        self.tick(2)
+        self.assertEqual(reader.take(), [("status", {"away": True})] * 2)
+        self.fleet.away = False
+        self.tick()
+        self.assertEqual([kind for kind, _ in reader.take()], ["fleet", "past"])
 
     def test_store_hangs(self) -> None:
         """A store that does not answer does not keep the status back."""
         reader = self.reader()
         reader.take()
+        self.fleet.put("web1", 1.0)
         self.fleet.hanging = Deferred()
         self.tick(6)
         self.assertEqual([kind for kind, _ in reader.take()], ["status"] * 3)

@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import Site
 
 from perfmon.core.control import Order
+from perfmon.core.events import EventQuery
 from perfmon.core.query import Query
 from perfmon.core.reject import Rejected
 from perfmon.web.site import make_site
@@ -102,8 +103,8 @@ class StandIn:
                 raise chunk
             yield await chunk if isinstance(chunk, Deferred) else chunk
 
-    async def live(self) -> AsyncGenerator[bytes, None]:
-        self.asked.append(("live",))
+    async def live(self, pack: bool) -> AsyncGenerator[bytes, None]:
+        self.asked.append(("live", pack))
         answer = self.answers["live"]
         if isinstance(answer, Exception):
             raise answer
@@ -118,8 +119,8 @@ class StandIn:
         removed: int | None = await self._answer("remove", host)
         return removed
 
-    async def events(self, since: str, limit: int, newest: bool) -> list[dict[str, Any]]:
-        events: list[dict[str, Any]] = await self._answer("events", since, limit, newest)
+    async def events(self, query: EventQuery) -> list[dict[str, Any]]:
+        events: list[dict[str, Any]] = await self._answer("events", query)
         return events
 
     async def post(self, body: bytes) -> tuple[int, Mapping[int, Rejected]]:

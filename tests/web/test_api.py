@@ -5,6 +5,7 @@ from http import HTTPStatus
 import numpy as np
 from twisted.internet.defer import Deferred
 
+from perfmon.core.events import EventQuery
 from perfmon.core.frames import FormatError
 from perfmon.core.globs import MAX_GLOB
 from perfmon.core.numbering import Numbering
@@ -248,7 +249,7 @@ class EventsTests(ApiTestCase):
             ("since=-60y", "0"),
         ):
             self.assertEqual(self.ask("/api/v1/events?" + given).status, HTTPStatus.OK, given)
-            self.assertEqual(self.backend.asked.pop(), ("events", since, 100, False), given)
+            self.assertEqual(self.backend.asked.pop(), ("events", EventQuery(since, 100)), given)
 
     def test_bad_since(self) -> None:
         """What is neither, and what the store would not take as an id, is refused here."""
@@ -271,15 +272,38 @@ class EventsTests(ApiTestCase):
         """The limit has its limits."""
         for limit in (1, MAX_EVENTS):
             self.ask(f"/api/v1/events?since=0-0&limit={limit}")
-            self.assertEqual(self.backend.asked.pop(), ("events", "0-0", limit, False))
+            self.assertEqual(self.backend.asked.pop(), ("events", EventQuery("0-0", limit)))
         for text in ("0", "-1", str(MAX_EVENTS + 1), "", "many", "1.5", "9" * 5000):
             self.assert_bad(self.ask(f"/api/v1/events?limit={text}"), "limit")
 
     def test_order(self) -> None:
         """desc begins with the newest; anything but asc and desc is refused."""
         self.ask("/api/v1/events?since=0-0&order=desc")
-        self.assertEqual(self.backend.asked.pop(), ("events", "0-0", 100, True))
+        self.assertEqual(self.backend.asked.pop(), ("events", EventQuery("0-0", 100, newest=True)))
         self.assertIn("order is asc", self.ask("/api/v1/events?order=newest").error)
+
+    def test_until(self) -> None:
+        """Before an event, or before a moment; by default up to now."""
+        ms = round(NOW * 1000)
+        for given, until in (
+            ("", ""),
+            ("until=", ""),
+            ("until=1792310399000-7", "1792310399000-7"),
+            ("until=-10m", f"{ms - 600_000}-0"),
+            ("until=0", "0-1"),
+            ("until=00-0", "0-1"),
+        ):
+            self.ask("/api/v1/events?since=0-0&" + given)
+            self.assertEqual(self.backend.asked.pop(), ("events", EventQuery("0-0", 100, until=until)), given)
+        self.assert_bad(self.ask("/api/v1/events?until=soon"), "parameter until")
+
+    def test_chosen(self) -> None:
+        """Events of some hosts, or of some kinds; a kind that there is not is refused with those that there are."""
+        self.ask("/api/v1/events?since=0-0&host=web*,db1&kind=departed,gap")
+        asked = EventQuery("0-0", 100, host="web*,db1", kinds=frozenset({"departed", "gap"}))
+        self.assertEqual(self.backend.asked.pop(), ("events", asked))
+        self.assert_bad(self.ask("/api/v1/events?kind=departed,exploded"), "'exploded' is unknown", "departed", "gap")
+        self.assert_bad(self.ask("/api/v1/events?host=" + "x" * 2_000), "parameter host")
 
     def test_answer(self) -> None:
         """Events come as the collector tells them."""

@@ -1,5 +1,6 @@
 """Tests for `perfmon.web.http`, on the real site."""
 
+import gzip
 from functools import partial
 from http import HTTPStatus
 
@@ -9,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import capturedLogs
 
 from perfmon.web.api import JsonApi
-from perfmon.web.http import MAX_BODY, MAX_DROPPED, Call, Content, Route
+from perfmon.web.http import MAX_BODY, MAX_DROPPED, PACKED, Call, Content, Route
 from perfmon.web.site import IDLE_TIMEOUT
 from tests.web.fakes import NOW, TOKEN, Away, SiteTestCase, StandIn, described
 
@@ -292,6 +293,17 @@ class AnswerTests(SiteTestCase):
                 del answer.headers["date"]
             self.assertEqual((head.status, head.headers, head.body), (got.status, got.headers, b""))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+
+    def test_packed(self) -> None:
+        """Who takes gzip gets answers of some size packed; short ones, and those that would take long, as they are."""
+        for size, packs in ((100, False), (PACKED[0], True), (PACKED[-1] - 100, True), (PACKED[-1] + 1, False)):
+            self.backend.answers["report"] = {"text": "x" * size}
+            plain = self.ask_raw(b"/status")
+            answer = self.ask_raw(b"/status", b"Accept-Encoding: gzip, br")
+            self.assertEqual(answer.headers.get("content-encoding"), "gzip" if packs else None, size)
+            self.assertEqual(gzip.decompress(answer.body) if packs else answer.body, plain.body)
+            self.assertEqual(answer.headers["content-length"], str(len(answer.body)))
+            self.assertNotIn("content-encoding", plain.headers)
 
     def test_many_on_one_connection(self) -> None:
         """A connection takes one request after another, also when they are sent at once."""

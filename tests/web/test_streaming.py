@@ -195,6 +195,17 @@ class BodyTests(StreamTestCase):
         self.assertEqual((head.status, head.headers, head.body), (HTTPStatus.OK, got.headers, b""))
 
 
+class LiveTests(SiteTestCase):
+    def test_packed(self) -> None:
+        """The page's stream is packed for who takes gzip, and says so."""
+        self.backend.answers["live"] = [b"event: status\ndata: {}\n\n"]
+        for header, pack, encoding in ((b"X: y", False, None), (b"Accept-Encoding: gzip", True, "gzip")):
+            answer = self.ask_raw(b"/api/v1/live", header)
+            self.assertEqual(self.backend.asked.pop(), ("live", pack))
+            self.assertEqual(answer.headers.get("content-encoding"), encoding)
+            self.assertEqual(answer.headers["content-type"], "text/event-stream")
+
+
 class SlowClientTests(StreamTestCase):
     def setUp(self) -> None:
         super().setUp()

@@ -37,6 +37,22 @@ export function short(count) {
   return `${count.toFixed(digits)} ${LARGE[power]}`;
 }
 
+/** Bytes per second. */
+export function rate(bytes) {
+  return `${short(bytes)}B/s`;
+}
+
+/** How values of a unit (as in the API) are written; with the aggregation "rate" they are per second. */
+export function writer(unit, agg = "avg") {
+  const per = agg === "rate" ? "/s" : "";
+  if (unit === "s" && per) return percent; // seconds in a second
+  if (unit === "1") return per ? (value) => `${percent(value)}/s` : percent;
+  if (unit === "By") return (value) => `${short(value)}B${per}`;
+  if (unit === "Cel") return (value) => `${Number(value.toFixed(1))} °C${per}`;
+  const name = /^[{]|^$/.test(unit) ? "" : ` ${unit}`;
+  return (value) => `${plain(value)}${name}${per}`;
+}
+
 /** Any value of a metric, short. */
 export function plain(value) {
   if (Math.abs(value) < 10_000) return `${Number(value.toPrecision(4))}`;

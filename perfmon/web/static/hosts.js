@@ -1,318 +1,248 @@
-// The table of hosts: rows that are changed in place, sorted and filtered.
+// The table of hosts: of thousands, only those in sight have rows.
 
-import { full, make, moment, percent, plain, put, short, span } from "./format.js";
+import { full, make, moment, percent, plain, put, rate, short, span } from "./format.js";
+import { SHOWN } from "./fleet.js";
+import { address } from "./route.js";
 import { Sparkline } from "./sparkline.js";
 
 const RANK = { departed: 0, late: 1, silent: 2, up: 3, absent: 4, left: 5 };
-const HERE = new Set(["up", "late"]);
 
-// More rows than this nobody reads, and a browser takes long to lay out: the filter finds the others.
-const MOST_ROWS = 500;
-
-// Interfaces whose traffic another one carries too, or that does not leave the host.
-const INNER = /^(lo\d*|veth.*|docker.*|br-.*|virbr.*|cni.*|flannel.*|cali.*)$/;
+// Rows that are kept ready on either side of those in sight.
+const BEYOND = 8;
 
 const WARM = 0.8;
 const HOT = 0.95;
 const NONE = "–";
 
-const names = new Intl.Collator("en", { numeric: true });
-
-/** How a column is sorted, by which value of a row; a heading's first click begins with the largest where `falls`. */
+/** How a column is sorted, by which value of a host; a heading's first click begins with the largest where `falls`. */
 const COLUMNS = {
-  state: { value: (row) => RANK[row.host.state] ?? 9 },
-  name: { value: (row) => row.host.host },
-  labels: { value: (row) => row.labels.join(" ") || undefined },
-  cpu: { value: (row) => row.cpu, falls: true },
-  memory: { value: (row) => row.memory, falls: true },
-  load: { value: (row) => row.load, falls: true },
-  disk: { value: (row) => row.disk?.share, falls: true },
-  network: { value: (row) => row.rates && row.rates.receive + row.rates.transmit, falls: true },
-  seen: { value: (row) => row.host.last_seen, falls: true },
-  since: { value: (row) => row.host.since, falls: true },
+  state: { value: (host) => RANK[host.state] ?? 9 },
+  name: { value: (host) => host.place },
+  labels: { value: (host) => host.labelled.join(" ") || null },
+  cpu: { value: (host) => host.cpu, falls: true },
+  memory: { value: (host) => host.memory, falls: true },
+  load: { value: (host) => host.load, falls: true },
+  disk: { value: (host) => host.disk, falls: true },
+  network: { value: (host) => host.network, falls: true },
+  seen: { value: (host) => host.seen, falls: true },
+  since: { value: (host) => host.since, falls: true },
 };
 
-/** One host: what is known of it, and its row. */
+/** What a person may sort by. */
+export const SORTABLE = Object.keys(COLUMNS);
+
+/** A row, which shows one host and later perhaps another. */
 class Row {
+  #labels = null;
+
   constructor() {
     this.element = make("tr");
     this.element.setAttribute("role", "row");
     this.cells = {};
-    for (const column of Object.keys(COLUMNS)) {
-      const cell = make("td", column);
+    for (const column of SORTABLE) {
+      const cell = this.element.appendChild(make("td", column));
       cell.setAttribute("role", "cell");
-      this.element.append(cell);
       this.cells[column] = cell;
     }
     this.state = this.cells.state.appendChild(make("span", "mark"));
-    this.name = this.cells.name.appendChild(make("strong"));
+    this.name = this.cells.name.appendChild(make("a"));
     this.kind = this.cells.name.appendChild(make("span", "quiet"));
-    this.sparkline = new Sparkline();
-    this.cells.cpu.append(this.sparkline.element);
+    this.charts = {
+      cpu: [new Sparkline(1), "cpu"],
+      memory: [new Sparkline(1), "memory"],
+      load: [new Sparkline(1), "load"],
+      disk: [new Sparkline(0), "io"],
+      network: [new Sparkline(0), "network"],
+    };
     this.numbers = {};
-    for (const column of ["cpu", "memory", "load", "disk"]) {
+    for (const [column, [chart]] of Object.entries(this.charts)) {
+      this.cells[column].append(chart.element);
       this.numbers[column] = this.cells[column].appendChild(make("span", "number"));
     }
-    this.bars = {};
-    for (const column of ["memory", "disk"]) {
-      this.bars[column] = this.cells[column].appendChild(make("span", "bar")).appendChild(make("span"));
-    }
-    this.receive = this.cells.network.appendChild(make("span"));
-    this.transmit = this.cells.network.appendChild(make("span"));
-    this.labels = [];
-    this.counters = null; // of the network: {time, values}
-    this.rates = null; // bytes per second
-    this.known = null; // of a sender: {count, name, value}
+    this.io = this.cells.disk.appendChild(make("span", "quiet rates"));
+    this.chips = this.cells.labels.appendChild(make("div", "chips"));
+    this.receive = this.numbers.network.appendChild(make("span"));
+    this.transmit = this.numbers.network.appendChild(make("span"));
   }
 
-  /** Takes in what the collector says of the host. */
-  take(host) {
-    const value = (metric) => host.latest[metric]?.value;
-    this.host = host;
-    this.labels = Object.entries(host.labels).map(([name, text]) => `${name}=${text}`);
-    this.text = [host.host, ...this.labels].join("\n").toLowerCase();
-    this.cpu = value("perfmon.cpu.utilization");
-    this.memory = value("perfmon.memory.utilization");
-    this.load = value("system.cpu.load_average.1m");
-    this.cpus = value("system.cpu.logical.count");
-    this.disk = fullest(host.latest);
-    this.#rate(host.latest);
-    const sample = host.latest["perfmon.cpu.utilization"];
-    if (sample) this.sparkline.add(sample.time, sample.value);
-  }
-
-  /** Rates of the network, from the counters of this sample and of the one before. */
-  #rate(latest) {
-    const sums = { receive: 0, transmit: 0 };
-    const counters = { time: 0, values: {} };
-    for (const [metric, { time, value }] of Object.entries(latest)) {
-      const tags = tagsOf(metric, "system.network.io");
-      if (!tags || INNER.test(tags.device)) continue;
-      counters.time = Math.max(counters.time, time);
-      counters.values[metric] = value;
-      const before = this.counters?.values[metric];
-      // one that fell began anew at 0
-      if (before !== undefined) sums[tags.direction] += value >= before ? value - before : value;
-    }
-    if (this.counters && counters.time > this.counters.time) {
-      const seconds = counters.time - this.counters.time;
-      this.rates = { receive: sums.receive / seconds, transmit: sums.transmit / seconds };
-    }
-    if (!HERE.has(this.host.state)) this.rates = null;
-    if (counters.time) this.counters = counters;
-  }
-
-  /** Whether nothing that the table has a column for is known: it sends metrics of its own. */
-  get bare() {
-    return this.cpu === undefined && this.memory === undefined && this.load === undefined && !this.disk;
-  }
-
-  draw(now) {
-    const { host } = this;
-    this.element.className = HERE.has(host.state) ? host.state : `${host.state} gone`;
+  draw(host, now) {
+    this.element.className = host.present ? host.state : `${host.state} gone`;
     put(this.state, host.state);
     this.state.className = `mark ${host.state}`;
     this.state.title = [host.reason, planOf(host, now)].filter(Boolean).join("\n");
     put(this.name, host.host);
+    this.name.href = address("hosts", host.host);
     put(this.kind, kindOf(host));
-    this.#drawLabels();
-    this.sparkline.draw(now, host.interval);
-    this.#drawShare("cpu", this.cpu);
-    this.#drawShare("memory", this.memory);
-    this.#drawShare("disk", this.disk?.share);
-    this.cells.disk.title = this.disk?.mountpoint ?? "";
-    const load = this.load === undefined ? NONE : this.load.toFixed(this.load < 9.95 ? 2 : 1);
-    put(this.numbers.load, this.cpus && this.load !== undefined ? `${load} / ${this.cpus}` : load);
-    this.numbers.load.classList.toggle("warm", this.load > this.cpus);
-    put(this.receive, this.rates ? `↓ ${short(this.rates.receive)}B/s` : NONE);
-    put(this.transmit, this.rates ? `↑ ${short(this.rates.transmit)}B/s` : "");
+    this.#drawLabels(host);
+    for (const [chart, name] of Object.values(this.charts)) chart.draw(host, name, now, SHOWN);
+    this.#drawShare("cpu", host.cpu);
+    this.#drawShare("memory", host.memory);
+    this.#drawShare("disk", host.disk);
+    this.cells.disk.title = host.mountpoint ? `${host.mountpoint} is the fullest` : "";
+    put(this.io, host.present && host.io !== null ? rate(host.io) : "");
+    const load = host.load === null ? NONE : host.load.toFixed(host.load < 9.95 ? 2 : 1);
+    put(this.numbers.load, host.cpus && host.load !== null ? `${load} / ${host.cpus}` : load);
+    this.numbers.load.classList.toggle("warm", host.cpus !== null && host.load > host.cpus);
+    const flows = host.present && host.network !== null;
+    put(this.receive, flows ? `↓ ${rate(host.receive)}` : NONE);
+    put(this.transmit, flows ? `↑ ${rate(host.transmit)}` : "");
     put(this.cells.since, moment(host.since, now));
     this.cells.since.title = full(host.since);
-    this.cells.seen.title = [full(host.last_seen), ...clockOf(host)].join("\n");
-    this.tick(now);
-  }
-
-  /** What changes with time alone. */
-  tick(now) {
-    put(this.cells.seen, `${span(now - this.host.last_seen)} ago`);
+    put(this.cells.seen, `${span(now - host.seen)} ago`);
+    this.cells.seen.title = full(host.seen);
   }
 
   #drawShare(column, share) {
-    const cell = this.numbers[column];
-    put(cell, share === undefined ? NONE : percent(share));
+    put(this.numbers[column], share === null ? NONE : percent(share));
     const heat = share >= HOT ? "hot" : share >= WARM ? "warm" : "";
     this.cells[column].className = `${column} ${heat}`.trim();
-    const bar = this.bars[column];
-    if (bar) {
-      bar.parentElement.hidden = share === undefined;
-      bar.style.width = `${Math.min(1, share ?? 0) * 100}%`;
-    }
   }
 
-  #drawLabels() {
-    const texts = [...this.labels];
-    if (this.bare && this.known) {
-      const { count, name, value } = this.known;
-      texts.push(`${count} ${count === 1 ? "metric" : "metrics"}, ${name} = ${plain(value)}`);
-    }
-    const cell = this.cells.labels;
-    if (texts.join("\n") === this.drawn) return;
-    this.drawn = texts.join("\n");
-    const kind = (place) => (place < this.labels.length ? "label" : "quiet");
-    cell.replaceChildren(...texts.map((text, place) => make("span", kind(place), text)));
-    for (const label of cell.children) label.title = label.textContent; // a long one is cut
+  /** Each label is a button: it makes the filter ask for it. */
+  #drawLabels(host) {
+    const bare = host.bare && host.known ? describe(host.known) : "";
+    const drawn = JSON.stringify([host.labelled, bare]);
+    if (drawn === this.#labels) return;
+    this.#labels = drawn;
+    const labels = host.labelled.map((text) => {
+      const label = make("button", "label", text);
+      label.title = `${text}: show only these`;
+      label.value = text;
+      return label;
+    });
+    this.chips.replaceChildren(...labels, ...(bare ? [make("span", "quiet", bare)] : []));
   }
 }
 
-/** The tags of `metric`, null where its name is not `name`. */
-function tagsOf(metric, name) {
-  const [own, ...tags] = metric.split(";");
-  return own === name ? Object.fromEntries(tags.map((tag) => tag.split(/=(.*)/s))) : null;
+function describe({ count, name, value }) {
+  return `${count} ${count === 1 ? "metric" : "metrics"}, ${name} = ${plain(value)}`;
 }
 
-function fullest(latest) {
-  let found;
-  for (const [metric, { value }] of Object.entries(latest)) {
-    const tags = tagsOf(metric, "system.filesystem.utilization");
-    if (tags && !(found?.share >= value)) found = { share: value, mountpoint: tags.mountpoint };
-  }
-  return found;
-}
-
-function kindOf(host) {
+/** What a host is, in a few words. */
+export function kindOf(host) {
   if (host.kind === "sender") return "Graphite or HTTP";
-  const { system, cpus, memory } = host.platform;
-  const parts = [system, cpus && `${cpus} CPU`, memory && `${short(Number(memory))}B`, host.stopped && "sampling stopped"];
+  const { system, cpus, memory_size: memory } = host;
+  const parts = [system, cpus && `${cpus} CPU`, memory && `${short(memory)}B`, host.stopped && "sampling stopped"];
   return parts.filter(Boolean).join(" · ");
 }
 
 /** Until when the host may be absent, in words; empty where nothing is planned. */
-function planOf(host, now) {
+export function planOf(host, now) {
   if (!host.absence) return "";
   const { until, reason } = host.absence;
   return `may be absent until ${moment(until, now)}${reason ? `: ${reason}` : ""}`;
 }
 
-/** What is known of the host's clock, as lines. */
-function clockOf(host) {
-  if (!host.clock) {
-    return [];
-  }
-  const { offset, round_trip: roundTrip } = host.clock;
-  const ahead = `${Math.abs(offset).toPrecision(3)} s ${offset < 0 ? "behind" : "ahead"}`;
-  return [`clock ${ahead}, to ± ${(roundTrip / 2).toPrecision(1)} s`];
-}
-
-/** The table with its headings and its filter. */
+/** The table with its headings. Calls `sort` with a column when its heading is pressed. */
 export class HostTable {
-  #rows = new Map();
-  #column = "state";
-  #falls = false;
+  #hosts = []; // in the order in which they are shown
+  #rows = new Map(); // of those in sight and a few beyond, by host
+  #sight = [0, 0]; // places of the first host in sight, and of the first behind
+  #now = 0;
+  #due = false;
+  #changed = false; // whether more than what is in sight has changed
 
-  constructor(table, search, summary, none) {
+  constructor(table, sort) {
+    this.table = table;
     this.body = table.tBodies[0];
+    this.above = this.body.appendChild(space());
+    this.below = this.body.appendChild(space());
     this.headings = [...table.querySelectorAll("th")];
-    this.search = search;
-    this.summary = summary;
-    this.none = none;
-    this.shown = [];
     for (const heading of this.headings) {
-      heading.querySelector("button").addEventListener("click", () => this.#sortBy(heading.dataset.column));
+      heading.querySelector("button").addEventListener("click", () => sort(heading.dataset.column));
     }
-    search.addEventListener("input", () => this.arrange());
-    this.#markSorted();
+    for (const kind of ["scroll", "resize"]) addEventListener(kind, () => this.#soon(), { passive: true });
   }
 
-  /** Takes in the collector's list: all hosts there are. */
-  update(hosts, now) {
-    const gone = new Set(this.#rows.keys());
-    for (const { host } of hosts) gone.delete(host);
-    this.merge(hosts, gone, now);
+  /** The hosts in sight. */
+  get inSight() {
+    return this.#hosts.slice(...this.#sight);
   }
 
-  /** Takes in the hosts that have changed, and the names of those that were removed. */
-  merge(hosts, gone, now) {
-    for (const host of hosts) {
-      if (!this.#rows.has(host.host)) this.#rows.set(host.host, new Row());
-      this.#rows.get(host.host).take(host);
+  /** Whether a column begins with its largest value when it is chosen. */
+  static falls(column) {
+    return Boolean(COLUMNS[column].falls);
+  }
+
+  /** Shows `hosts`, which it sorts, as of `now`. */
+  show(hosts, column, falls, now) {
+    const { value } = COLUMNS[column];
+    const keyed = hosts.map((host) => [value(host) ?? null, host]);
+    keyed.sort(([a, one], [b, other]) => {
+      if (a === null || b === null) return (a === null) - (b === null) || one.place - other.place; // unknown ones last
+      const order = a < b ? -1 : a > b ? 1 : 0;
+      return (falls ? -order : order) || one.place - other.place;
+    });
+    this.#hosts = keyed.map(([, host]) => host);
+    this.#now = now;
+    for (const heading of this.headings) {
+      const sorted = heading.dataset.column === column;
+      heading.setAttribute("aria-sort", sorted ? (falls ? "descending" : "ascending") : "none");
     }
-    for (const name of gone) this.#rows.delete(name);
-    this.arrange(now);
+    this.table.setAttribute("aria-rowcount", `${hosts.length + 1}`);
+    this.#changed = true;
+    this.#soon();
   }
 
-  /** Begins the sparklines with what the collector has stored. */
-  seed(series) {
-    for (const { host, times, values } of series) this.#rows.get(host)?.sparkline.seed(times, values);
-    this.arrange();
-  }
-
-  /** Names of the first hosts on show of which the table's own metrics say nothing. */
-  bare(most) {
-    return this.shown.filter((row) => row.bare).slice(0, most).map((row) => row.host.host);
-  }
-
-  /** Takes in all metrics of some hosts, to say how many there are and which is the newest. */
-  know(hosts) {
-    for (const { host, latest } of hosts) {
-      const row = this.#rows.get(host);
-      const entries = Object.entries(latest);
-      if (!row || !entries.length) continue;
-      const [name, { value }] = entries.reduce((best, one) => (one[1].time > best[1].time ? one : best));
-      row.known = { count: entries.length, name, value };
-    }
-  }
-
+  /** What changes with time alone. */
   tick(now) {
-    for (const row of this.shown) row.tick(now);
+    this.#now = now;
+    this.#changed = true;
+    this.#soon();
   }
 
-  /** Brings the rows on show into order, moving only those that stand in another place. */
-  arrange(now = this.now) {
-    this.now = now;
-    const wanted = this.search.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const found = [...this.#rows.values()].filter((row) => wanted.every((word) => row.text.includes(word)));
-    found.sort((one, other) => this.#compare(one, other));
-    const before = new Set(this.shown);
-    this.shown = found.slice(0, MOST_ROWS);
-    let place = this.body.firstChild;
-    for (const row of this.shown) {
-      before.delete(row);
-      row.draw(now);
+  #soon() {
+    if (this.#due || !this.body.offsetParent) return;
+    this.#due = true;
+    requestAnimationFrame(() => {
+      this.#due = false;
+      this.#draw();
+    });
+  }
+
+  /** Draws the rows in sight, moving only those that stand in another place; a free one serves for the next host. */
+  #draw() {
+    const style = getComputedStyle(this.body);
+    const columns = style.display === "grid" ? style.gridTemplateColumns.split(" ").length : 1;
+    const height = parseFloat(style.getPropertyValue("--row-height"));
+    const top = this.body.getBoundingClientRect().top;
+    const lines = Math.ceil(this.#hosts.length / columns);
+    const [begin, end] = [Math.max(0, Math.floor(-top / height)), Math.max(0, Math.ceil((innerHeight - top) / height))];
+    this.#sight = [begin * columns, end * columns];
+    const first = Math.min(lines, Math.max(0, begin - BEYOND));
+    const last = Math.max(first, Math.min(lines, end + BEYOND));
+    const wanted = this.#hosts.slice(first * columns, last * columns);
+    const kept = new Set(wanted);
+    const free = [];
+    for (const [host, row] of this.#rows) {
+      if (kept.has(host)) continue;
+      this.#rows.delete(host);
+      free.push(row);
+    }
+    let place = this.above.nextSibling;
+    for (const [number, host] of wanted.entries()) {
+      let row = this.#rows.get(host);
+      if (!row || this.#changed) {
+        row ??= free.pop() ?? new Row();
+        this.#rows.set(host, row);
+        row.draw(host, this.#now);
+      }
+      row.element.setAttribute("aria-rowindex", `${first * columns + number + 2}`);
       if (row.element === place) place = place.nextSibling;
       else this.body.insertBefore(row.element, place);
     }
-    for (const row of before) row.element.remove();
-    this.#say(found.length);
+    this.#changed = false;
+    for (const row of free) row.element.remove();
+    this.above.style.height = `${first * height}px`;
+    this.below.style.height = `${(lines - last) * height}px`;
+    for (const space of [this.above, this.below]) space.hidden = space.style.height === "0px";
   }
+}
 
-  #say(found) {
-    const all = this.#rows.size;
-    const shown = this.shown.length;
-    put(this.summary, shown < found ? `first ${shown} of ${found}` : found < all ? `${found} of ${all}` : "");
-    this.none.hidden = found > 0;
-    put(this.none, all ? "No host matches the filter." : "No host yet. The first one appears when an agent connects.");
-  }
-
-  #compare(one, other) {
-    const { value } = COLUMNS[this.#column];
-    const [a, b] = [value(one) ?? null, value(other) ?? null];
-    const byName = names.compare(one.host.host, other.host.host);
-    if (a === null || b === null) return (a === null) - (b === null) || byName; // unknown ones come last
-    const order = typeof a === "string" ? names.compare(a, b) : a - b;
-    return (this.#falls ? -order : order) || byName;
-  }
-
-  #sortBy(column) {
-    this.#falls = column === this.#column ? !this.#falls : Boolean(COLUMNS[column].falls);
-    this.#column = column;
-    this.#markSorted();
-    this.arrange();
-  }
-
-  #markSorted() {
-    for (const heading of this.headings) {
-      const sorted = heading.dataset.column === this.#column;
-      heading.setAttribute("aria-sort", sorted ? (this.#falls ? "descending" : "ascending") : "none");
-    }
-  }
+/** Stands for the rows that are out of sight. */
+function space() {
+  const row = make("tr", "space");
+  row.setAttribute("aria-hidden", "true");
+  row.append(make("td"));
+  return row;
 }
