@@ -3,13 +3,15 @@
 #   make test   lint, types and every test
 # And one does what takes longer:
 #   make test-faults    hundreds of random faults; SEED=7 plays those of a run that has failed once more
+# The pictures of the page in docs/ are taken by one, with Chromium installed:
+#   make screenshots
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 9000
 HTTP_PORT ?= 9001
 BIN := $(VENV)/bin
 
-.PHONY: run test test-faults lint clean
+.PHONY: run test test-faults screenshots lint clean
 
 run: $(VENV)/installed
 	$(BIN)/twistd --nodaemon --pidfile= perfmon --port $(PORT) --http-port $(HTTP_PORT) $(ARGS)
@@ -20,6 +22,9 @@ test: lint
 test-faults: $(VENV)/installed-test
 	$(BIN)/python -m pytest tests/integration/faults
 	$(BIN)/python -m tests.integration.faults $(if $(FAULTS),--faults $(FAULTS)) $(if $(SEED),--seed $(SEED))
+
+screenshots: $(VENV)/installed-test
+	$(BIN)/python -m tests.browser.screenshots
 
 lint: $(VENV)/installed-test
 	$(BIN)/ruff check .

@@ -23,7 +23,7 @@ export function put(element, text) {
 /** A share of 1 as a percentage. */
 export function percent(share) {
   const value = share * 100;
-  return `${value < 9.95 ? value.toFixed(1) : Math.round(value)} %`;
+  return `${value && value < 9.95 ? value.toFixed(1) : Math.round(value)} %`;
 }
 
 /** A count with a decimal prefix: 1234567 is "1.2 M". */
