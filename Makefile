@@ -16,8 +16,9 @@ BIN := $(VENV)/bin
 run: $(VENV)/installed
 	$(BIN)/twistd --nodaemon --pidfile= perfmon --port $(PORT) --http-port $(HTTP_PORT) $(ARGS)
 
+# As many at once as there are CPUs: most tests wait for processes of theirs for most of the time.
 test: lint
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(TESTS)
 
 test-faults: $(VENV)/installed-test
 	$(BIN)/python -m pytest tests/integration/faults
