@@ -153,8 +153,10 @@ class CollectorTests(TestCase):
         with logged() as log:
             collector = self.start(make_collector(self.config("--name=monitor"), self.reactor))
             (ingest,) = [service for service in collector if type(service).__name__ == "Ingest"]
-            await until(lambda: "system.uptime" in ingest.numbering.latest("monitor"), "samples of the machine")
-            await until(lambda: "perfmon.collector.commits" in ingest.numbering.latest("monitor"), "its own figures")
+            await until(lambda: "system.uptime" in (ingest.numbering.latest("monitor") or {}), "samples of the machine")
+            await until(
+                lambda: "perfmon.collector.commits" in (ingest.numbering.latest("monitor") or {}), "its own figures"
+            )
             await until(lambda: [text for text in log.infos if text == "up: monitor"], "its arrival")
             await self.stop(collector)
         self.assertIn("left: monitor (stopped)", log.infos)

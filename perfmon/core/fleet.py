@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 FACTS = (
     "host",
@@ -83,6 +83,17 @@ class _Line:
     rates: Mapping[str, int] = field(default_factory=dict)
 
 
+class Change(NamedTuple):
+    """What became of a host's line."""
+
+    facts: bool  # they are others
+    figures: bool  # they are others
+    sampled: bool  # there is a newer sample
+
+
+_TIME = FIGURES.index("time")
+
+
 class FleetTable:
     """All hosts, each as it was last told of."""
 
@@ -96,13 +107,14 @@ class FleetTable:
     def __len__(self) -> int:
         return len(self._lines)
 
-    def take(self, host: Mapping[str, Any]) -> tuple[bool, bool]:
-        """Takes in a host as the API describes it; whether its facts, and whether its figures, are others now."""
+    def take(self, host: Mapping[str, Any]) -> Change:
+        """Takes in a host as the API describes it."""
         line = self._lines.setdefault(host["host"], _Line())
-        facts, figures = _facts(host), _figures(host, line)
-        changed = facts != line.facts, figures != line.figures
+        facts, figures, before = _facts(host), _figures(host, line), line.figures
+        sampled = not before or figures[_TIME] != before[_TIME]
+        change = Change(facts != line.facts, figures != before, sampled)
         line.facts, line.figures = facts, figures
-        return changed
+        return change
 
     def drop(self, name: str) -> bool:
         """Forgets a host; whether it was there."""

@@ -18,6 +18,9 @@ class Pattern:
     """The only names that can match (and, of a metric, those with tags); empty where there may be others."""
 
 
+ALL = Pattern(lambda name: True, ())
+
+
 @lru_cache(maxsize=1024)
 def pattern(text: str) -> Pattern:
     """The pattern `text`. Raises ValueError for one that is too long.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from perfmon.core.globs import ALL, Pattern
 from perfmon.core.growing import Growing
 from perfmon.core.path_table import PathTable
 
@@ -49,10 +50,13 @@ class Row:
         return len(self.values) // 8 - self.absent
 
 
+Choice = tuple[NDArray[np.int64], list[str]]
+
+
 class HostLog:
     """One host as this writer numbers it: its metrics, its open heads, its latest rows."""
 
-    __slots__ = ("_numbers", "_runs", "heads", "host", "latest_rows", "names", "place", "series", "writer")
+    __slots__ = ("_chosen", "_numbers", "_runs", "heads", "host", "latest_rows", "names", "place", "series", "writer")
 
     def __init__(self, host: str, writer: int, place: int = 0) -> None:
         """`place` is that in the logs of a numbering."""
@@ -67,6 +71,19 @@ class HostLog:
         self.heads: dict[int, HeadState] = {}  # by window start
         self.latest_rows: dict[int, Row] = {}  # by first number
         self.series: dict[str, int] = {}  # metric -> series, of those that have one
+        self._chosen: tuple[Pattern, dict[tuple[int, int], Choice]] = ALL, {}  # of the last pattern, by run
+
+    def chosen(self, row: Row, wanted: Pattern) -> "Choice":
+        """Which values of `row` are `wanted`, and their names: found once, as long as the same pattern is asked for."""
+        if self._chosen[0] is not wanted:
+            self._chosen = wanted, {}
+        choices, run = self._chosen[1], (row.first, row.columns)
+        choice = choices.get(run)
+        if choice is None:
+            names = self.names[row.first : row.first + row.columns]
+            places = [place for place, name in enumerate(names) if wanted.matches(name)]
+            choice = choices[run] = np.array(places, np.int64), [names[place] for place in places]
+        return choice
 
     def number(self, metric: str) -> int:
         """The number of `metric`, a new one if it has none; always the same one (see `frames`)."""
@@ -286,19 +303,26 @@ class Numbering:
             known = [series for series in log.series.values() if series < len(self._latest_times)]
             self._latest_times.array[known] = 0
 
-    def latest(self, host: str) -> dict[str, tuple[int, float]]:
-        """The newest sample of each metric of `host`: name -> (ms since the epoch, value)."""
+    def latest(self, host: str, wanted: Pattern = ALL) -> dict[str, tuple[int, float]] | None:
+        """The newest sample of each metric of `host` that is wanted: name -> (ms since the epoch, value).
+
+        None where there is none of any metric.
+        """
         log = self.hosts.get(host)
         if log is None:
-            return {}
+            return None
         found: dict[str, tuple[int, float]] = {}
         times, values = self._latest_times.array, self._latest_values.array
+        known = bool(log.latest_rows)
         for metric, series in log.series.items():
             if series < len(times) and times[series]:
-                found[metric] = int(times[series]), float(values[series])
+                known = True
+                if wanted.matches(metric):
+                    found[metric] = int(times[series]), float(values[series])
         for row in log.latest_rows.values():
-            values = np.frombuffer(row.values, "<f8").tolist()
-            for name, value in zip(log.names[row.first : row.first + row.columns], values, strict=True):
+            places, names = log.chosen(row, wanted)
+            values = np.frombuffer(row.values, "<f8")[places].tolist()
+            for name, value in zip(names, values, strict=True):
                 if value == value and found.get(name, (0, 0.0))[0] <= row.time_ms:
                     found[name] = row.time_ms, value
-        return found
+        return found if known else None

@@ -130,7 +130,7 @@ class Live(Service):
         self._table = FleetTable()
         self._past: deque[dict[str, Any]] = deque(maxlen=FIRST_EVENTS)  # events
         self._last_event = "0"
-        self._again: set[str] = set()  # hosts whose newest samples may not have been stored at the last tick
+        self._again: set[str] = set()  # hosts that were heard, and whose sample was not there yet at the last tick
         self._round: deque[str] = deque()  # hosts that are still to be looked at in this round of all
         self._ticks = 0
         self._looking: Deferred[None] | None = None
@@ -247,18 +247,21 @@ class Live(Service):
         names = news | self._again | self._next_of_all()
         self._again |= news  # until the look has succeeded
         facts, figures, found = [], [], set()
+        again = set(news)
         for host in await self._fleet.of(sorted(names), METRICS) if names else ():
             name = host["host"]
             found.add(name)
-            other_facts, other_figures = self._table.take(host)
-            if other_facts:
+            change = self._table.take(host)
+            if change.facts:
                 facts.append(name)
-            if other_figures:
+            if change.figures:
                 figures.append(name)
+            if change.sampled:
+                again.discard(name)
         gone = [name for name in names - found if self._table.drop(name)]
         if facts or figures or gone:
             self._send("hosts", {**self._table.part(facts, figures), "gone": gone})
-        self._again = news
+        self._again = again
 
     def _next_of_all(self) -> set[str]:
         if not self._round:

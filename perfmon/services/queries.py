@@ -68,12 +68,12 @@ class Queries:
         return await self._describe(await self._store.hosts(list(hosts)), metric)
 
     async def _describe(self, records: Iterable[HostRecord], metric: str) -> list[dict[str, Any]]:
-        wanted = _Memo(pattern(metric).matches)
+        wanted = pattern(metric)
         found = []
         turns = Turns(self._clock)
         for record in records:
-            latest = await self._latest(record)
-            shown = {name: latest[name] for name in sorted([name for name in latest if wanted[name]])}
+            latest = await self._latest(record, wanted)
+            shown = {name: latest[name] for name in sorted(latest)}
             found.append(_described(record, self._wanted(record.host).absence, shown))
             await turns.breathe()
         return found
@@ -104,11 +104,11 @@ class Queries:
         names = host.names or filter(host.matches, await self._store.host_names())
         return await self._store.hosts(sorted(names))
 
-    async def _latest(self, record: HostRecord) -> Latest:
-        """The newest sample of each metric: as received here, or else as stored."""
-        latest = self._received.numbering.latest(record.host)
-        if latest:
-            return latest
+    async def _latest(self, record: HostRecord, wanted: Pattern) -> Latest:
+        """The newest sample of each metric that is wanted: as received here, or else as stored."""
+        received = self._received.numbering.latest(record.host, wanted)
+        if received is not None:
+            return received
         seen, latest = self._read.get(record.host, (None, {}))
         if seen != record.last_seen:
             now = self._wall()
@@ -119,19 +119,7 @@ class Queries:
             self._read[record.host] = record.last_seen, latest
             if len(self._read) > _KEPT:
                 del self._read[next(iter(self._read))]
-        return latest
-
-
-class _Memo(dict[str, bool]):
-    """What a pattern says of names, each asked once: the hosts of a fleet have the same metrics."""
-
-    def __init__(self, matches: Callable[[str], bool]) -> None:
-        super().__init__()
-        self._matches = matches
-
-    def __missing__(self, name: str) -> bool:
-        found = self[name] = self._matches(name)
-        return found
+        return {name: sample for name, sample in latest.items() if wanted.matches(name)}
 
 
 class _Answer:

@@ -122,11 +122,14 @@ class FleetTableTests(SynchronousTestCase):
     def test_changes(self) -> None:
         """It says which part of a line is another one now."""
         latest = {"perfmon.cpu.utilization": 0.25}
-        self.assertEqual(self.table.take(described("web1", latest)), (True, True))
-        self.assertEqual(self.table.take(described("web1", latest)), (False, False))
-        self.assertEqual(self.table.take(described("web1", latest, NOW + 10)), (False, True))
-        self.assertEqual(self.table.take(described("web1", latest, NOW + 10, state="late")), (True, False))
-        self.assertEqual(self.table.take(described("web1", latest, NOW + 10, state="late", labels={})), (True, False))
+        self.assertEqual(self.table.take(described("web1", latest)), (True, True, True))
+        self.assertEqual(self.table.take(described("web1", latest)), (False, False, False))
+        self.assertEqual(self.table.take(described("web1", latest, NOW + 10)), (False, True, True))
+        self.assertEqual(self.table.take(described("web1", latest, NOW + 10, last_seen=NOW + 15)), (False, True, False))
+        self.assertEqual(self.table.take(described("web1", latest, NOW + 10, state="late")), (True, True, False))
+        self.assertEqual(
+            self.table.take(described("web1", latest, NOW + 10, state="late", labels={})), (True, False, False)
+        )
 
     def test_columns(self) -> None:
         """The parts that are asked for, by column; a host that was dropped is in none."""

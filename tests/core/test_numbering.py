@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from perfmon.core.globs import pattern
 from perfmon.core.numbering import Columns, HostLog, Numbering, Row
 from perfmon.core.words import Text
 
@@ -127,14 +128,26 @@ class LatestTests(SynchronousTestCase):
         log, first = self.numbering.schema("web1", schema)
         log.saw_row(row(log, first, time_ms, values))
 
-    def latest(self) -> dict[str, tuple[int, float]]:
-        return self.numbering.latest("web1")
+    def latest(self, wanted: str = "*") -> dict[str, tuple[int, float]] | None:
+        return self.numbering.latest("web1", pattern(wanted))
+
+    def test_wanted(self) -> None:
+        """Only the metrics that are wanted; where there are others only, there is something, and nothing of these."""
+        self.see(("a", 1000, 1.0), ("b;x=y", 1000, 2.0))
+        self.see_row(["c", "d", "e"], 2000, [3.0, 4.0, 5.0])
+        self.see_row(["c", "d"], 3000, [6.0, 7.0])
+        for wanted in ("b,d,e", "a,c"):  # one pattern after the other, and again
+            for _ in range(2):
+                expected = {"b": {"b;x=y": (1000, 2.0), "d": (3000, 7.0)}}
+                expected["a"] = {"a": (1000, 1.0), "c": (3000, 6.0)}
+                self.assertEqual(self.latest(wanted), expected[wanted[0]])
+        self.assertEqual(self.latest("z"), {})
 
     def test_none(self) -> None:
         """A host that is not known and a metric without samples have no latest one."""
-        self.assertEqual(self.latest(), {})
+        self.assertIsNone(self.latest())
         self.numbering.series("web1", "a")
-        self.assertEqual(self.latest(), {})
+        self.assertIsNone(self.latest())
         self.see(("b", 1000, 1.0))
         self.numbering.series("web1", "c")
         self.assertEqual(self.latest(), {"b": (1000, 1.0)})
@@ -205,7 +218,7 @@ class LatestTests(SynchronousTestCase):
             for name, cell in zip(schema, found, strict=True):
                 if not isnan(cell) and expected.get(name, (0, 0.0))[0] <= time:
                     expected[name] = time, cell
-        self.assertEqual(self.latest(), expected)
+        self.assertEqual(self.latest() or {}, expected)
 
     def test_grows(self) -> None:
         """Metrics met later find room, and those met before keep their samples."""
