@@ -1,8 +1,8 @@
 """The page in a browser: how soon something is painted, how soon a fleet can be used, and what that takes to transfer.
 
 Each load is a new profile of Chromium, so nothing is cached. A fleet can be used when its first rows are there and the
-filter has found its last host. What is transferred counts as it is sent, packed, until then and for half a second more, in
-which the small charts of the rows in sight are filled.
+filter has found its last host. What is transferred counts as it is sent, packed, until then and for half a second more,
+in which the small charts of the rows in sight are filled.
 
 python benchmarks/browser.py [--agents 5000] [--loads 5]
 """
@@ -69,7 +69,9 @@ def main() -> None:
         ("transferred", kilobytes, "kB", ALLOWED_KB),
     ):
         middle = statistics.median(figures)
-        print(f"{name:12}{middle:8.2f} {unit} median, {figures[-1]:.2f} at most, of {len(figures)} (allowed {allowed:g})")
+        print(
+            f"{name:12}{middle:8.2f} {unit} median, {figures[-1]:.2f} at most, of {len(figures)} (allowed {allowed:g})"
+        )
 
 
 if __name__ == "__main__":

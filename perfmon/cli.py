@@ -122,7 +122,10 @@ async def _query(client: Client, options: argparse.Namespace) -> Shown:
 
 
 async def _events(client: Client, options: argparse.Namespace) -> Shown:
-    answer = await client.get("/api/v1/events", {"since": zoned(options.since), "limit": str(options.limit)})
+    parameters = {"since": zoned(options.since), "limit": str(options.limit), "host": options.host}
+    if options.kind is not None:
+        parameters["kind"] = options.kind
+    answer = await client.get("/api/v1/events", parameters)
 
     def show(console: Console) -> None:
         table = Table(box=None)
@@ -287,6 +290,8 @@ def parser() -> argparse.ArgumentParser:
     events = commands.add_parser("events", parents=[common], help="who came and who went")
     events.add_argument("--since", default="-1d", help="-1h, a time, or an event's id (default -1d)")
     events.add_argument("--limit", type=int, default=100, help="most events (default 100)")
+    events.add_argument("--host", default="*", help="only events of these hosts, a pattern such as web* (default all)")
+    events.add_argument("--kind", help="only events of these kinds, such as departed,gap (default all)")
     events.set_defaults(run=_events)
     return top
 

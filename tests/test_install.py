@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import venv
 import zipfile
@@ -88,6 +89,21 @@ class InstallTests(SynchronousTestCase):
         self.assertEqual(names, expected | {"twisted/plugins/perfmon_plugin.py"})
         self.install(wheel)
         self.check()
+
+    def test_sdist(self) -> None:
+        """A source distribution has the charts' library, so that who installs it needs no npm."""
+        run(sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", self.folder, cwd=self.source)
+        (sdist,) = self.folder.glob("*.tar.gz")
+        with tarfile.open(sdist) as archive:
+            names = {name.partition("/")[2] for name in archive.getnames()}
+        for needed in (
+            "package.json",
+            "package-lock.json",
+            "setup.py",
+            f"{LIBRARY}/uPlot.esm.js",
+            f"{LIBRARY}/LICENSE",
+        ):
+            self.assertIn(needed, names)
 
     def build_without_library(self, path: Path) -> str:
         """What pip says of a build that cannot succeed, with only `path` to find programs in."""

@@ -38,7 +38,7 @@ class ViewTestCase(BrowserTestCase):
 
     def drawn(self, page: Page, title: str) -> Any:
         """What the chart of this title shows, once it shows anything."""
-        chart = page.locator("figure").filter(has=page.locator("figcaption", has_text=re.compile(f"^{title}( · .*)?$")))
+        chart = page.locator("figure").filter(has=page.locator("figcaption span", has_text=re.compile(f"^{title}$")))
         expect(chart.locator("canvas")).to_be_visible(timeout=SOON)
         return chart.evaluate(DRAWN)
 
@@ -117,7 +117,7 @@ class HostTests(ViewTestCase):
         self.agent(collector, "web1", "--label", "role=db", "--interval", "0.5s")
         eventually(lambda: collector.state("web1") == "up", "web1 to be known")
         page = self.page(collector, "/#/hosts/web1?range=15m")
-        titles = page.locator("#host figcaption")
+        titles = page.locator("#host figcaption span:first-child")
         expect(titles.filter(has_text=re.compile("^Network$"))).to_be_visible(timeout=SOON)
         for title in ("CPU", "CPU by state", "Load", "Memory", "Memory by state", "Filesystems", "Network"):
             expect(titles.filter(has_text=re.compile(f"^{title}$"))).to_be_visible()
@@ -152,7 +152,7 @@ class HostTests(ViewTestCase):
         collector.send("".join(f"mail1.queue.{name} {now % 7} {now}\n" for name in ("in", "out")))
         eventually(lambda: collector.state("mail1") == "up", "mail1 to be known")
         page = self.page(collector, "/#/hosts/mail1?range=15m")
-        expect(page.locator("#host figcaption")).to_have_text(["queue.in", "queue.out"], timeout=SOON)
+        expect(page.locator("#host figcaption span:first-child")).to_have_text(["queue.in", "queue.out"], timeout=SOON)
         expect(page.locator("#host .sampling")).to_be_hidden()
 
     def test_unknown(self) -> None:

@@ -114,6 +114,7 @@ class FirstStepsTests(IntegrationTestCase):
             (["hosts"], "web1"),
             (["query", "cpu.*", "--host", "web1", "--from", "-5m"], "42"),
             (["events"], "web1"),
+            (["events", "--host", "web*", "--kind", "up,late"], "web1"),
         ):
             shown = self._perfmon(*command, "--url", collector.url)
             self.assertEqual(shown.ended(), 0, shown.log)
@@ -121,6 +122,9 @@ class FirstStepsTests(IntegrationTestCase):
             plain = self._perfmon(*command, "--url", collector.url, "--json")
             self.assertEqual(plain.ended(), 0)
             self.assertIsInstance(orjson.loads(plain.log), dict)
+        others = self._perfmon("events", "--host", "db*", "--url", collector.url)
+        self.assertEqual(others.ended(), 0)
+        self.assertNotIn("web1", others.log)
         wrong = self._perfmon("query", "x", "--agg", "median", "--url", collector.url)
         self.assertEqual(wrong.ended(), 1)
         self.assertIn("avg, min, max", wrong.log)

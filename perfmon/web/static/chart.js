@@ -17,11 +17,12 @@ export class Chart {
   #data = [];
   #lines = [];
 
-  constructor(title, { stacked = false, ceiling = null, write, zoom, group, height = HEIGHT }) {
-    Object.assign(this, { title, stacked, ceiling, write, zoom, group, height, marks: [] });
+  constructor(title, { about = "", stacked = false, ceiling = null, write, zoom, group, height = HEIGHT }) {
+    Object.assign(this, { title, about, stacked, ceiling, write, zoom, group, height, marks: [] });
     this.element = make("figure", "chart");
     this.element.chart = this;
-    this.caption = this.element.appendChild(make("figcaption", "", title));
+    this.caption = this.element.appendChild(make("figcaption"));
+    this.caption.append(make("span", "", title), " ", make("span", "quiet about", about));
     this.box = this.element.appendChild(make("div", "plot"));
     this.empty = this.element.appendChild(make("p", "quiet empty", "Nothing in this range."));
     this.empty.hidden = true;
@@ -181,10 +182,9 @@ export class Chart {
     ctx.restore();
   }
 
-  /** Names the line that the pointer is on. */
+  /** Names the line that the pointer is on, in place of what the chart is about. */
   #note(place) {
-    const name = place === null ? "" : this.#lines[place - 1]?.name;
-    put(this.caption, name ? `${this.title} · ${name}` : this.title);
+    put(this.caption.lastChild, (place !== null && this.#lines[place - 1]?.name) || this.about);
   }
 }
 
@@ -200,7 +200,8 @@ function moment(time) {
 /** A mark on the axis of time; at midnight it is the day. `step` (s) is the distance to the next. */
 function tick(time, step) {
   const date = new Date(time * 1000);
-  if (step >= 86_400 || (date.getHours() === 0 && date.getMinutes() === 0 && date.getSeconds() === 0)) return DAY.format(date);
+  const midnight = date.getHours() === 0 && date.getMinutes() === 0 && date.getSeconds() === 0;
+  if (step >= 86_400 || midnight) return DAY.format(date);
   return (step < 60 ? SECONDS : MINUTES).format(date);
 }
 

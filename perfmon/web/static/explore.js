@@ -7,7 +7,7 @@ import { address, go } from "./route.js";
 import { SeriesSet } from "./series.js";
 
 const MOST_LINES = 50; // more of them nobody tells apart
-const MOST_ASKED = 20; // hosts whose metrics are suggested
+const MOST_ASKED = 10; // hosts whose metrics are suggested
 const AGAIN = 10_000; // ms
 const COLOURS = 10;
 const FIELDS = ["host", "metric", "agg", "step", "combine"];
@@ -94,7 +94,8 @@ export class ExploreView {
       await this.#set.load(range.at(now), signal);
       const { all } = this.#set;
       const write = writer(all[0]?.unit ?? "", agg);
-      const lines = (combine ? combined(all, combine) : all.map((one) => ({ name: nameOf(one, all), values: one.values })))
+      const each = () => all.map((one) => ({ name: nameOf(one, all), values: one.values }));
+      const lines = (combine ? combined(all, combine) : each())
         .filter(({ values }) => values.some((value) => value !== null))
         .map((line) => ({ ...line, ...extentOf(line.values) }))
         .sort((one, other) => other.max - one.max);
@@ -140,11 +141,12 @@ export class ExploreView {
   async #suggest() {
     const { host } = this.#asked();
     const list = this.element.querySelector("datalist");
-    const named = await this.collector.ask("api/v1/hosts", { host: host || "*", metric: "-" }).catch(() => ({ hosts: [] }));
-    const names = named.hosts.slice(0, MOST_ASKED).map((one) => one.host).join(",");
-    if (!names) return;
-    const { hosts } = await this.collector.ask("api/v1/hosts", { host: names.slice(0, 1_000) }).catch(() => ({ hosts: [] }));
-    const metrics = new Set(hosts.flatMap(({ latest }) => Object.keys(latest)).flatMap((name) => [name, name.split(";")[0]]));
+    const ask = (given) => this.collector.ask("api/v1/hosts", given).catch(() => ({ hosts: [] }));
+    const matching = (await ask({ host: host || "*", metric: "-" })).hosts.slice(0, MOST_ASKED);
+    if (!matching.length) return;
+    const { hosts } = await ask({ host: matching.map((one) => one.host).join(",") });
+    const names = hosts.flatMap(({ latest }) => Object.keys(latest));
+    const metrics = new Set(names.flatMap((name) => [name, name.split(";")[0]]));
     list.replaceChildren(
       ...[...metrics].sort().map((name) => {
         const option = make("option");

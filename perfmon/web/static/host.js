@@ -183,6 +183,7 @@ export class HostView {
     const [metric] = definition.metrics;
     const sample = Object.entries(this.#known.latest).find(([name]) => name.split(";")[0] === metric.split(";")[0]);
     const chart = new Chart(definition.title, {
+      about: definition.about,
       stacked: definition.stacked,
       ceiling: definition.ceiling,
       write: writer(sample?.[1].unit ?? "", definition.agg),
@@ -197,7 +198,8 @@ export class HostView {
     const { now } = this.collector;
     const host = this.#known;
     const { clock } = host;
-    const offset = clock && `${Math.abs(clock.offset * 1000).toPrecision(3)} ms ${clock.offset < 0 ? "behind" : "ahead"}`;
+    const ms = clock && Math.abs(clock.offset * 1000).toPrecision(3);
+    const offset = clock && `${ms} ms ${clock.offset < 0 ? "behind" : "ahead"}`;
     const facts = {
       "Last seen": `${lasting(now - host.last_seen)} ago`,
       [`${host.state} since`]: `${moment(host.since, now)}${host.reason ? ` (${host.reason})` : ""}`,

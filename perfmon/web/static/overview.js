@@ -1,7 +1,7 @@
 // The view of the whole fleet: figures on top, the table with its filters, and what happened last.
 
 import { make, put, short, span } from "./format.js";
-import { CHARTED, SHOWN } from "./fleet.js";
+import { SHOWN } from "./fleet.js";
 import { HostTable, SORTABLE } from "./hosts.js";
 import { address, go } from "./route.js";
 import { STEP } from "./sparkline.js";
@@ -199,9 +199,11 @@ function columnsOf(series) {
       : values;
   }
   for (const one of found.values()) {
-    const there = one.times.map((_, place) => CHARTED.some((name) => (one.columns[name]?.[place] ?? null) !== null));
-    one.times = one.times.filter((_, place) => there[place]);
-    for (const name of Object.keys(one.columns)) one.columns[name] = one.columns[name].filter((_, place) => there[place]);
+    const columns = Object.entries(one.columns);
+    const there = one.times.map((_, place) => columns.some(([, values]) => values[place] !== null));
+    const kept = (values) => values.filter((_, place) => there[place]);
+    one.times = kept(one.times);
+    one.columns = Object.fromEntries(columns.map(([name, values]) => [name, kept(values)]));
   }
   return found;
 }

@@ -32,7 +32,7 @@ export class Sparkline {
     this.#drawn = state;
     const column = values[name];
     const from = now - shown;
-    const top = column.reduce((most, value, place) => (times[place] >= from && value > most ? value : most), this.ceiling);
+    const top = column.reduce((top, value, place) => (times[place] >= from ? Math.max(top, value) : top), this.ceiling);
     const x = (time) => (((time - from) / shown) * (WIDTH - 2)).toFixed(1);
     const y = (value) => (HEIGHT - 1.5 - (Math.max(0, value) / (top || 1)) * (HEIGHT - 3)).toFixed(1);
     const gap = 2.5 * Math.max(host.interval, STEP);
