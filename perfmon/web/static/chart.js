@@ -60,6 +60,7 @@ export class Chart {
       this.#plot.setData(this.#data, false);
       this.#plot.setScale("x", { min: from, max: until });
       this.#plot.redraw();
+      this.#describe();
     } else {
       this.#shape = shape;
       this.#rebuild();

@@ -115,6 +115,7 @@ export class ExploreView {
       this.box.append(this.#chart.element);
       this.#shown = shown;
     }
+    this.#chart.write = write;
     const drawn = lines.filter(({ name }) => this.#alone === null || name === this.#alone).slice(0, MOST_LINES);
     this.#chart.draw(this.#set.times, drawn.map(({ name, values }) => ({ name, values })), range);
     const first = lines.length > MOST_LINES ? `, the ${MOST_LINES} with the largest values are drawn` : "";

@@ -14,8 +14,7 @@ class Host {
   constructor(name) {
     this.host = name;
     this.labelled = [];
-    this.history = { times: [], values: Object.fromEntries(CHARTED.map((name) => [name, []])), version: 0 };
-    this.seeded = false; // whether what was stored before is in the history, or has been asked for
+    this.forget();
     this.known = null; // of one that sends metrics of its own: {count, name, value}
   }
 
@@ -32,6 +31,13 @@ class Host {
   /** Whether nothing that has a column is known of it. */
   get bare() {
     return this.cpu === null && this.memory === null && this.load === null && this.disk === null;
+  }
+
+  /** Begins the history anew: nobody knows what it has missed. */
+  forget() {
+    const version = (this.history?.version ?? 0) + 1;
+    this.history = { times: [], values: Object.fromEntries(CHARTED.map((name) => [name, []])), version };
+    this.seeded = false; // whether what was stored before is in it, or has been asked for
   }
 
   describe() {
@@ -90,6 +96,7 @@ export class Fleet {
   replace(columns) {
     const gone = new Set(this.#hosts.keys());
     for (const name of columns.host) gone.delete(name);
+    for (const host of this.#hosts.values()) host.forget();
     this.merge({ facts: columns, figures: columns, gone });
   }
 

@@ -147,7 +147,7 @@ export class Overview {
 
   /** The stored part of the small charts in sight. Without it they are shorter, and that is all. */
   async #seed() {
-    const wanted = this.table.inSight.filter((host) => !host.seeded && host.kind === "agent").slice(0, MOST_SEEDED);
+    const wanted = this.table.inSight.filter((host) => !host.seeded && !host.bare).slice(0, MOST_SEEDED);
     const asked = [];
     for (let length = 0; wanted.length && length + wanted[0].host.length < 1_000; ) {
       asked.push(wanted.shift());
