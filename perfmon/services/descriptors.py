@@ -10,19 +10,19 @@ from collections.abc import Callable
 from typing import Protocol
 
 from twisted.application.service import Service
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 # What the process may need at any moment and must get: the store's connections when they come back, the files of the
-# probes, the log's next file; and what a port accepts in one go, 100 connections at first.
+# probes, the log's next file; and what a port accepts in one go.
 SPARE = 128
 
 # Between two looks. Each costs 0.1 ms.
 _LOOK = 0.25  # s
 
 # So many connections that were accepted are worth a look of their own: a crowd is there within one turn of the reactor.
-_CROWD = 32
+_CROWD = 16
 
 
 def can_open(count: int) -> bool:
@@ -45,6 +45,8 @@ class Port(Protocol):
 
     def pause(self) -> None: ...
     def resume(self) -> None: ...
+    def bound(self) -> None:
+        """Accepts no more in one go than it may."""
 
 
 class Descriptors(Service):
@@ -54,7 +56,9 @@ class Descriptors(Service):
 
     def __init__(self, clock: IReactorTime, can_open: Callable[[int], bool] = can_open) -> None:
         self._can_open = can_open
+        self._clock = clock
         self._ports: list[Port] = []
+        self._bounding: IDelayedCall | None = None
         self._accepted = 0  # since the last look
         self._short = False
         self._spare = SPARE
@@ -75,12 +79,23 @@ class Descriptors(Service):
     def stopService(self) -> None:
         super().stopService()
         self._looks.stop()
+        if self._bounding is not None:
+            self._bounding.cancel()
+            self._bounding = None
 
     def accepted(self) -> None:
         """A port has taken a connection."""
         self._accepted += 1
+        if self._bounding is None and self.running:
+            self._bounding = self._clock.callLater(0, self._bound)
         if self._accepted >= _CROWD and self.running and not self._short:
             self._look()
+
+    def _bound(self) -> None:
+        """After each time that a port has accepted."""
+        self._bounding = None
+        for port in self._ports:
+            port.bound()
 
     def _look(self) -> None:
         self._accepted = 0

@@ -16,6 +16,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+# A port accepts so many connections in one go, whatever happens meanwhile. Twisted begins with 100, and takes 20 more
+# each time that it has met so many: a crowd would use up any spare of descriptors before anybody looks.
+MOST_AT_ONCE = 32
+
 
 class CannotListen(SystemExit, Exception):
     """Ends the process with a sentence. Also an Exception: twistd tells the parent of a daemon only of those."""
@@ -80,6 +84,7 @@ class Listening(Service):
 
     def _opened(self, port: IListeningPort) -> None:
         self._port = port
+        self.bound()
         address = port.getHost()
         host, number = getattr(address, "host", None), getattr(address, "port", None)
         where = self._url.format(f"{f'[{host}]' if ':' in host else host}:{number}") if host else self._shown
@@ -89,6 +94,11 @@ class Listening(Service):
         """Takes no connections; who connects waits in the system's backlog."""
         if self._port is not None:
             self._port.pauseProducing()
+
+    def bound(self) -> None:
+        """Accepts no more in one go than `MOST_AT_ONCE`."""
+        if self._port is not None:
+            self._port.numberAccepts = MOST_AT_ONCE
 
     def resume(self) -> None:
         if self._port is not None:

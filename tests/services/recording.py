@@ -60,9 +60,13 @@ class RecordingSource:
 
     def __init__(self) -> None:
         self.heard: list[str] = []
+        self.bounds = 0  # how often it was bound anew
 
     def pause(self) -> None:
         self.heard.append("pause")
+
+    def bound(self) -> None:
+        self.bounds += 1
 
     def resume(self) -> None:
         self.heard.append("resume")

@@ -71,6 +71,20 @@ class DescriptorsTests(SynchronousTestCase):
             self.descriptors.accepted()
         self.assertEqual(self.looks, 1)
 
+    def test_bounded(self) -> None:
+        """Once in each turn of the reactor in which connections were accepted, ports are bound anew."""
+        self.start()
+        for _ in range(3):
+            self.descriptors.accepted()
+        self.assertEqual([port.bounds for port in self.ports], [0, 0])
+        self.clock.advance(0)
+        self.assertEqual([port.bounds for port in self.ports], [1, 1])
+        self.clock.advance(0)
+        self.descriptors.accepted()
+        self.clock.advance(0)
+        self.assertEqual([port.bounds for port in self.ports], [2, 2])
+        self.descriptors.accepted()  # in the last turn before the end
+
     def test_few_to_begin_with(self) -> None:
         """A process that may open few files keeps a quarter of them; one without a limit, as many as any other."""
         for limit, spare in ((100, 25), (resource.RLIM_INFINITY, SPARE)):

@@ -1,7 +1,9 @@
 """Tests for `perfmon.services.listening`, with real ports."""
 
 import shutil
+import socket
 import tempfile
+from itertools import pairwise
 
 from twisted.internet.endpoints import clientFromString, connectProtocol, serverFromString
 from twisted.internet.interfaces import IAddress
@@ -10,7 +12,7 @@ from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 
 from perfmon.services.descriptors import Descriptors
-from perfmon.services.listening import Listening
+from perfmon.services.listening import MOST_AT_ONCE, Listening
 from tests.logs import logged
 from tests.waiting import until
 
@@ -127,6 +129,21 @@ class ListeningTests(TestCase):
         self.room = True
         self.clock.advance(1)
         await until(lambda: self.serving.built == 3, "the port to go on")
+
+    async def test_crowd(self) -> None:
+        """Of a crowd that waits, only so many are taken in one turn of the reactor."""
+        number = self.opened(self.listening("tcp:0:interface=127.0.0.1")).rpartition(":")[2]
+        crowd = [socket.create_connection(("127.0.0.1", int(number))) for _ in range(MOST_AT_ONCE + 10)]
+        taken = [0]
+        while self.serving.built < len(crowd):
+            await self.turns(1)
+            self.clock.advance(0)
+            taken.append(self.serving.built)
+        steps = [after - before for before, after in pairwise(taken)]
+        self.assertLessEqual(max(steps), MOST_AT_ONCE)
+        for one in crowd:
+            one.close()
+        await self.turns(5)
 
     async def test_stop(self) -> None:
         """After the stop the port is free."""

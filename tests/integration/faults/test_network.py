@@ -91,9 +91,11 @@ class NetworkTests(SynchronousTestCase):
         for end in (near, far):
             with self.assertRaises(ConnectionResetError):
                 end.recv(100)
-        refused = socket.create_connection(("127.0.0.1", self.route.port), timeout=PATIENCE)
-        self.addCleanup(refused.close)
-        with self.assertRaises(ConnectionResetError):
+        address = "127.0.0.1", self.route.port
+        with (
+            self.assertRaises(ConnectionResetError),  # when it connects, or when it reads
+            socket.create_connection(address, timeout=PATIENCE) as refused,
+        ):
             refused.recv(100)
         self.route.heal("one")
         near, far = self.link()
