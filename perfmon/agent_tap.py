@@ -14,6 +14,7 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from perfmon.connecting import ServerOptions, client_endpoint
+from perfmon.core.loads import Limits
 from perfmon.core.messages import label_problem
 from perfmon.core.names import checked_host
 from perfmon.core.tiers import parse_duration
@@ -40,7 +41,10 @@ class Options(ServerOptions):
         ["spool", None, None, "folder for what no collector has confirmed yet; by default one of the user's"],
         ["spool-size", None, "64MiB", "most that is kept there; then the oldest go"],
         ["spool-age", None, "2d", "what is older than that goes too"],
+        ["benchmark-limit", None, "1h,10GiB", "longest benchmark, and most that one may have on the disk"],
+        ["benchmark-folder", None, None, "where benchmarks write; by default one of the user's"],
     ]
+    optFlags = [["no-benchmarks", None, "run no benchmarks, whoever asks for them"]]
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,6 +71,8 @@ class AgentConfig:
     spool: Path  # the file
     spool_size: int  # bytes
     spool_age: float  # s
+    benchmarks: Limits | None  # None: none are run
+    benchmark_folder: Path
 
     @classmethod
     def of(cls, options: Options) -> "AgentConfig":
@@ -79,17 +85,30 @@ class AgentConfig:
         if problem is not None:
             raise usage.UsageError(f"--label: {problem}")
         name = own_name() if options["name"] is None else options.checked("name", checked_host)
-        folder = options["spool"] or Path(user_data_dir("perfmon")) / "spool"
         return cls(
             servers=options.servers(),
             name=name,
             interval=options.checked("interval", at_least(0.1, parse_duration)),
             token=options.token(),
             labels=labels,
-            spool=Path(folder).expanduser() / f"{name}.spool",
+            spool=_folder(options["spool"], "spool") / f"{name}.spool",
             spool_size=int(options.checked("spool-size", at_least(MIN_SPOOL, size))),
             spool_age=options.checked("spool-age", at_least(60, parse_duration)),
+            benchmarks=None if options["no-benchmarks"] else options.checked("benchmark-limit", _limits),
+            benchmark_folder=_folder(options["benchmark-folder"], "benchmarks") / name,
         )
+
+
+def _limits(text: str) -> Limits:
+    """``TIME,SIZE``."""
+    seconds, comma, space = text.partition(",")
+    if not comma:
+        raise ValueError(f"{text!r}: write the longest time and the most bytes, such as 1h,10GiB")
+    return Limits(parse_duration(seconds), int(size(space)))
+
+
+def _folder(given: str | None, standard: str) -> Path:
+    return Path(given).expanduser() if given else Path(user_data_dir("perfmon")) / standard
 
 
 def makeService(options: Options) -> IService:
@@ -108,6 +127,7 @@ def make_agent(config: AgentConfig, reactor: Any) -> IService:
     from perfmon.net.agent_link import AgentLink
     from perfmon.net.servers import Servers
     from perfmon.probes.sampler import Sampler, all_probes
+    from perfmon.services.loads import Loads
     from perfmon.services.outbox import Outbox
     from perfmon.services.sampling import Sampling
     from perfmon.services.spool import Spool
@@ -131,8 +151,10 @@ def make_agent(config: AgentConfig, reactor: Any) -> IService:
         outbox.add(moment, {**values, **outbox.figures(), "perfmon.agent.left_out": float(sampling.left_out)})
 
     sampling = Sampling(config.interval, lambda: deferToThread(sampler.sample), take, reactor, time.time)
-    link = AgentLink(servers, hello, outbox, sampling, reactor, time.time)
+    loads = Loads(config.benchmark_folder, config.benchmarks, lambda: link.ahead(), reactor, time.time)
+    link = AgentLink(servers, hello, outbox, sampling, loads, reactor, time.time)
+    loads.listen(link.say)
     outbox.listen(link.send)
-    for service in (disk, outbox, link, sampling):
+    for service in (disk, outbox, link, loads, sampling):
         service.setServiceParent(agent)
     return agent

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from perfmon import __version__
+from perfmon.benchmarking import add_bench
 from perfmon.client import Client, ClientError
 from perfmon.wording import absent, moment, offset, ordered, written, zoned
 
@@ -293,6 +294,7 @@ def parser() -> argparse.ArgumentParser:
     events.add_argument("--host", default="*", help="only events of these hosts, a pattern such as web* (default all)")
     events.add_argument("--kind", help="only events of these kinds, such as departed,gap (default all)")
     events.set_defaults(run=_events)
+    add_bench(commands, common)
     return top
 
 

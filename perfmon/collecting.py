@@ -43,6 +43,7 @@ from perfmon.services.presence import PresenceService
 from perfmon.services.queries import Queries
 from perfmon.services.refusals import Refusals
 from perfmon.services.reports import Reports
+from perfmon.services.runs import Runs
 from perfmon.services.sampling import Sampling
 from perfmon.services.sealing import Sealing
 from perfmon.services.staged import StagedService
@@ -86,9 +87,10 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
     lease = Lease(store, presence, timeout, reactor, time.monotonic)
     gaps = Gaps(store, reactor, time.time)
     control = Control(store, presence, reactor, time.time)
-    factory = CollectorFactory(
-        settings, Surroundings(ingest, presence, refusals, gaps, control, reactor, time.time, config.tiers[0].retention)
-    )
+    runs = Runs(store.runs, config.benchmark_retention, reactor, time.time)
+    kept = config.tiers[0].retention
+    around = Surroundings(ingest, presence, refusals, gaps, control, runs, reactor, time.time, kept)
+    factory = CollectorFactory(settings, around)
     presence.listen(factory.hostChanged)
     lease.listen(factory.storeEmptied)
     lag = LoopLag(reactor, time.monotonic)
@@ -116,10 +118,23 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
     reports, exports = Reports(queries, history, time.time), Exports(history, reactor, time.time)
     live = Live(queries, presence, partial(found_events, store), status.report, reactor, time.time)
     backend = CollectorBackend(
-        store, queries, reports, exports, status, ingest, presence, control, live, refusals, reactor, time.time
+        store, queries, reports, exports, status, ingest, presence, control, live, runs, refusals, reactor, time.time
     )
     descriptors = Descriptors(reactor)
-    for service in (Garbage(reactor), sealing, ingest, lease, presence, gaps, control, lag, status, live, descriptors):
+    for service in (
+        Garbage(reactor),
+        sealing,
+        ingest,
+        lease,
+        presence,
+        gaps,
+        control,
+        runs,
+        lag,
+        status,
+        live,
+        descriptors,
+    ):
         service.setServiceParent(collector)
 
     if config.stats_interval:

@@ -47,6 +47,7 @@ class Options(ConfigurableOptions):
         ["interval", None, "5s", "time between samples of the collector's own host"],
         ["stats-interval", None, "20s", "time between lines of statistics in the log; 0 for none"],
         ["retention", None, "raw:2d,1m:30d,1h:400d", "how long samples, minutes and hours are kept"],
+        ["benchmark-retention", None, "400d", "how long benchmark runs are kept"],
     ]
     optFlags = [["no-self", None, "do not sample the collector's own host, nor the collector itself"]]
 
@@ -97,6 +98,7 @@ class ServerConfig:
     interval: float  # s
     stats_interval: float  # s; 0: no statistics in the log
     tiers: tuple[Tier, ...]  # finest first
+    benchmark_retention: float  # s
 
     @classmethod
     def of(cls, options: Options) -> "ServerConfig":
@@ -119,6 +121,7 @@ class ServerConfig:
             interval=options.checked("interval", duration),
             stats_interval=options.checked("stats-interval", _stats_interval),
             tiers=options.checked("retention", parse_retention),
+            benchmark_retention=options.checked("benchmark-retention", at_least(60, parse_duration)),
         )
         for endpoint in (*config.listen, *config.http_listen):
             if ":" not in endpoint:

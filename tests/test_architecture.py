@@ -20,6 +20,7 @@ MAX_LINES = 400
 ALLOWED: dict[str, set[str]] = {
     "core": set(),
     "probes": {"core"},
+    "loads": {"core"},
     "web": {"core"},
     "storage": {"core", "reconnecting"},
     "net": {"core", "reconnecting"},
@@ -30,6 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "files": set(),
     "client": set(),
     "wording": set(),
+    "benchmarking": {"client", "options", "wording"},
     "server_options": {"core", "files", "host", "options", "storage"},
     "collecting": {"core", "files", "host", "net", "probes", "server_options", "services", "storage", "version", "web"},
     "host": {"core", "version"},

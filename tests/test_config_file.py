@@ -38,6 +38,7 @@ class FileTests(OptionsCase):
                 "interval": 2.5,
                 "stats-interval": "1m",
                 "retention": "raw:1d",
+                "benchmark-retention": "30d",
                 "no-self": True,
                 "graphite-template": ["a.HOST", "b.HOST"],
                 "graphite-from": "10.0.0.0/8",
@@ -51,6 +52,9 @@ class FileTests(OptionsCase):
                 "spool": "/var/spool",
                 "spool-size": "1GiB",
                 "spool-age": "1h",
+                "benchmark-limit": "5m,1GiB",
+                "benchmark-folder": "/scratch",
+                "no-benchmarks": True,
             },
             simulator_tap.Options: {
                 "server": "other:9000",

@@ -31,7 +31,8 @@ from perfmon.probes.sampler import Sampler, all_probes
 from perfmon.services import descriptors, ingest
 from perfmon.storage import keys
 from perfmon.storage.windows import REVISION_FIELD
-from perfmon.web.api import Backend, JsonApi
+from perfmon.web.api import JsonApi
+from perfmon.web.asking import Backend
 from perfmon.web.http import Route
 from tests.core.models import done
 from tests.services.own_figures import own_figures
@@ -310,7 +311,7 @@ class KeyTests(SynchronousTestCase):
         """Every key has its heading, and no other has."""
         window = WindowName("HOST", "TIER", cast(Any, "WINDOW"))
         expected = {keys.HOSTS, keys.PRESENT, keys.EVENTS, keys.CONTROL, keys.meta("HOST"), keys.open_windows("TIER")}
-        expected |= {keys.COLLECTORS, keys.EPOCH}
+        expected |= {keys.COLLECTORS, keys.EPOCH, keys.RUNS, keys.OPEN_RUNS, keys.run("ID")}
         expected |= {keys.window(window), keys.head(window), keys.sealing(window)}
         own = [
             name
@@ -421,11 +422,17 @@ class CommandTests(SynchronousTestCase):
         """Every option stands in the table of its command or in that of all, and no other does."""
         common = self._options(section(self.PAGE, "Options of all commands"))
         for command, parser in self.commands().items():
-            expected = {
-                option for action in parser._actions for option in action.option_strings if option.startswith("--")
-            }
+            expected = set(self.options_of(parser))
             own = self._options(section(self.PAGE, "Commands", f"perfmon {command}"))
             self.assertEqual(common | own, expected, command)
+
+    def options_of(self, parser: argparse.ArgumentParser) -> Iterator[str]:
+        """Its own, and those of the commands below it."""
+        for action in parser._actions:
+            yield from (option for option in action.option_strings if option.startswith("--"))
+            if isinstance(action, argparse._SubParsersAction):
+                for below in action.choices.values():
+                    yield from self.options_of(below)
 
     def _options(self, text: str) -> set[str]:
         return {option.partition(" ")[0] for option in column(text, "option")}

@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from perfmon import agent_tap, server_tap
 from perfmon.agent_tap import AgentConfig
 from perfmon.connecting import endpoint_of
+from perfmon.core.loads import Limits
 from perfmon.core.presence import Timeouts
 from perfmon.core.templates import DEFAULT_TEMPLATES, Template
 from perfmon.core.tiers import DAY, HOURS, MINUTES, RAW, TIERS
@@ -79,6 +80,7 @@ class ServerOptionsTests(OptionsCase):
                 interval=5.0,
                 stats_interval=20.0,
                 tiers=TIERS,
+                benchmark_retention=400 * DAY,
             ),
         )
 
@@ -91,7 +93,7 @@ class ServerOptionsTests(OptionsCase):
             *("--name", "monitor", "--interval", "500ms", "--stats-interval", "2m"),
             *("--graphite-template", "dc.*.HOST", "--graphite-template", "x.HOST"),
             *("--graphite-from", "10.0.0.0/8", "--graphite-from", "2001:db8::/32"),
-            *("--retention", "raw:12h,1h:2y"),
+            *("--retention", "raw:12h,1h:2y", "--benchmark-retention", "30d"),
         )
         self.assertEqual(self.server("--store", "embedded:/x", "--store-sync", "always").store_sync, "always")
         self.assertEqual(
@@ -112,6 +114,7 @@ class ServerOptionsTests(OptionsCase):
                 interval=0.5,
                 stats_interval=120.0,
                 tiers=(replace(RAW, retention=43_200), MINUTES, replace(HOURS, retention=730 * DAY)),
+                benchmark_retention=30 * DAY,
             ),
         )
 
@@ -294,6 +297,8 @@ class AgentOptionsTests(OptionsCase):
                 spool=Path(user_data_dir("perfmon")) / "spool" / f"{own_name()}.spool",
                 spool_size=64 << 20,
                 spool_age=2 * DAY,
+                benchmarks=Limits(3_600.0, 10 << 30),
+                benchmark_folder=Path(user_data_dir("perfmon")) / "benchmarks" / own_name(),
             ),
         )
         self.assertIn("--server HOST:PORT is needed", self.refused(agent=True))
@@ -304,11 +309,14 @@ class AgentOptionsTests(OptionsCase):
             *("-s", "tls:monitor:9000", "--name", "web1", "--interval", "1m", "--token-file", self.token_file()),
             *("--label", "rack=7", "--label", "note=a=b", "--label", "empty=", "--server", "backup:9000"),
             *("--spool", "/var/spool", "--spool-size", "1.5GiB", "--spool-age", "1h"),
+            *("--benchmark-limit", "5m,1GiB", "--benchmark-folder", "/scratch"),
         )
         labels = {"rack": "7", "note": "a=b", "empty": ""}
         spool = (Path("/var/spool/web1.spool"), 1536 << 20, 3600.0)
         servers = ("tls:monitor:9000", "backup:9000")
-        self.assertEqual(config, AgentConfig(servers, "web1", 60.0, TOKEN, labels, *spool))
+        benchmarks = (Limits(300.0, 1 << 30), Path("/scratch/web1"))
+        self.assertEqual(config, AgentConfig(servers, "web1", 60.0, TOKEN, labels, *spool, *benchmarks))
+        self.assertIsNone(self.agent("--server", "monitor:9000", "--no-benchmarks").benchmarks)
 
     def test_bad_values(self) -> None:
         """A value that makes no sense is refused in a sentence that names its option."""
@@ -326,6 +334,9 @@ class AgentOptionsTests(OptionsCase):
             ("spool-size", "much", "no size: write a number of bytes"),
             ("spool-size", "1023KiB", "below 1,048,576"),
             ("spool-age", "59s", "below 60"),
+            ("benchmark-limit", "1h", "write the longest time and the most bytes"),
+            ("benchmark-limit", "soon,1GiB", "no duration"),
+            ("benchmark-limit", "1h,much", "no size"),
             ("token-file", "/no/such/file", "No such file"),
             ("label", "rack", "write NAME=VALUE"),
             ("label", "=7", "write NAME=VALUE"),

@@ -178,6 +178,7 @@ class CollectorTests(TestCase):
                 "PresenceService",
                 "Gaps",
                 "Control",
+                "Runs",
                 "LoopLag",
                 "Status",
                 "Live",
@@ -294,7 +295,7 @@ class AgentTests(SynchronousTestCase):
         """An agent samples into an outbox, which a link sends; they stop in that order, the spool's thread last."""
         for server in ("monitor:9000", "[::1]:9000", "tcp:monitor:9000", "unix:/run/perfmon.sock"):
             kinds = [type(service).__name__ for service in cast(MultiService, self.make(server))]
-            self.assertEqual(kinds, ["OwnThread", "Outbox", "AgentLink", "Sampling"])
+            self.assertEqual(kinds, ["OwnThread", "Outbox", "AgentLink", "Loads", "Sampling"])
 
     def test_bad_endpoint(self) -> None:
         """An endpoint that Twisted does not take ends the process with a sentence."""

@@ -96,6 +96,30 @@ class Sampling(_Message, frozen=True):
     interval: float
 
 
+Figures = dict[str, float | int | bool | str]
+
+
+class Progress(_Message, frozen=True):
+    """Agent: how far a benchmark's run is on its host."""
+
+    run: str  # id
+    began: float | None = None  # s since the epoch, by the collector's clock; None before
+    expected: Figures = {}  # what was measured, or found out, before
+    share: float = 0.0  # of its time
+    figures: Figures = {}  # so far
+
+
+class Result(_Message, frozen=True):
+    """Agent: how a run has ended on its host. It is told on every connection until it is `kept`."""
+
+    run: str  # id
+    state: str  # done, failed, refused or cancelled
+    reason: str = ""
+    began: float | None = None
+    expected: Figures = {}
+    figures: Figures = {}
+
+
 class Goodbye(_Message, frozen=True):
     """Agent, last line: it leaves on purpose."""
 
@@ -162,6 +186,29 @@ class Interval(_Message, frozen=True):
     interval: float  # s
 
 
+class Run(_Message, frozen=True):
+    """Collector: put a load on this host. It is said on every connection until the run has ended there."""
+
+    id: str
+    kind: str
+    parameters: Figures
+    start: float  # s since the epoch, by the collector's clock
+    begun: bool = False  # this host has told that it has begun: an agent that does not have it cannot begin it anew
+
+
+class Cancel(_Message, frozen=True):
+    """Collector: end a run early."""
+
+    id: str
+    reason: str = ""
+
+
+class Kept(_Message, frozen=True):
+    """Collector: the result of this run is kept."""
+
+    run: str  # id
+
+
 class Reconnect(_Message, frozen=True):
     """Collector: close, and connect anew, to another server where there is one, within so many seconds."""
 
@@ -169,8 +216,10 @@ class Reconnect(_Message, frozen=True):
     within: float = 0.0  # s; each agent takes a random part of it
 
 
-FromAgent = Hello | Metrics | Samples | Heartbeat | Gap | Sampling | Goodbye
-FromCollector = Welcome | Error | Ack | Refused | Resend | Echo | Noted | Stop | Start | Interval | Reconnect
+FromAgent = Hello | Metrics | Samples | Heartbeat | Gap | Sampling | Progress | Result | Goodbye
+FromCollector = (
+    Welcome | Error | Ack | Refused | Resend | Echo | Noted | Stop | Start | Interval | Run | Cancel | Kept | Reconnect
+)
 
 
 class ProtocolError(Exception):

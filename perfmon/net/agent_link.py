@@ -1,7 +1,7 @@
 """The agent's connection to its collector: comes back by itself, and forgets nothing that was not confirmed."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 from typing import Protocol as Seam
 
@@ -18,6 +18,7 @@ from perfmon.core.clock import ClockFilter
 from perfmon.core.control import MAX_INTERVAL, MIN_INTERVAL
 from perfmon.core.messages import (
     Ack,
+    Cancel,
     Echo,
     Error,
     FromCollector,
@@ -25,12 +26,16 @@ from perfmon.core.messages import (
     Heartbeat,
     Hello,
     Interval,
+    Kept,
     LineBuffer,
     Noted,
+    Progress,
     ProtocolError,
     Reconnect,
     Refused,
     Resend,
+    Result,
+    Run,
     Sampling,
     Start,
     Stop,
@@ -93,6 +98,17 @@ class Controls(Seam):
     def order_interval(self, interval: float) -> None: ...
 
 
+class Benchmarks(Seam):
+    """Runs benchmarks on this host, and tells how they go."""
+
+    def opened(self) -> Iterable[Progress | Result]:
+        """A connection stands: what its collector may not know."""
+
+    def order(self, run: Run) -> None: ...
+    def cancel(self, cancel: Cancel) -> None: ...
+    def kept(self, kept: Kept) -> None: ...
+
+
 class Beats(Seam):
     """Calls something again and again: a LoopingCall, or what does so for many."""
 
@@ -123,6 +139,7 @@ class LinkProtocol(Protocol):
         hello: Hello,
         outbox: Outbox,
         controls: Controls,
+        benchmarks: Benchmarks,
         clock: IReactorTime,
         wall: Callable[[], float],
         beats: Callable[[Callable[[], None], IReactorTime], Beats] = own_timer,
@@ -131,6 +148,7 @@ class LinkProtocol(Protocol):
         self._hello = hello
         self._outbox = outbox
         self._controls = controls
+        self._benchmarks = benchmarks
         self._clock = clock
         self._wall = wall
         self._lines = LineBuffer()
@@ -212,6 +230,12 @@ class LinkProtocol(Protocol):
                 raise ProtocolError(f"an interval of {message.interval} s")
             self._controls.order_interval(message.interval)
             self._answer_order()
+        elif isinstance(message, Run):
+            self._benchmarks.order(message)
+        elif isinstance(message, Cancel):
+            self._benchmarks.cancel(message)
+        elif isinstance(message, Kept):
+            self._benchmarks.kept(message)
         elif isinstance(message, Reconnect):
             self._leave_within(message.within, message.reason)
         elif isinstance(message, Error):
@@ -228,7 +252,20 @@ class LinkProtocol(Protocol):
         self._outbox.opened()
         self.ready.callback(None)
         self._send_heartbeat()
+        for told in self._benchmarks.opened():
+            self.say(told)
         self.send()
+
+    def say(self, message: Progress | Result) -> None:
+        """Sends it, if there is a collector; who says it says it again on the next connection."""
+        if self.welcomed:
+            self.transport.write(encode(message))
+
+    @property
+    def ahead(self) -> float | None:
+        """By how many s the clock here is ahead of the collector's, as far as it is known."""
+        best = self._difference.best
+        return None if best is None else best.offset
 
     def _answer_order(self) -> None:
         """Says how it samples now."""
@@ -297,6 +334,7 @@ class AgentLink(Service):
         hello: Hello,
         outbox: Outbox,
         controls: Controls,
+        benchmarks: Benchmarks,
         clock: IReactorTime,
         wall: Callable[[], float],
     ) -> None:
@@ -305,15 +343,17 @@ class AgentLink(Service):
         self._hello = hello
         self._outbox = outbox
         self._controls = controls
+        self._benchmarks = benchmarks
         self._clock = clock
         self._wall = wall
+        self._ahead = 0.0
         self._current: LinkProtocol | None = None
         self._problems: dict[str, str] = {}  # server -> what the log was told of it
         self._client = Reconnecting(servers, self._protocol, self._prepare, self._failed, clock, longest=_LONGEST_PAUSE)
 
     def _protocol(self) -> LinkProtocol:
         """What the next connection speaks."""
-        return LinkProtocol(self._hello, self._outbox, self._controls, self._clock, self._wall)
+        return LinkProtocol(self._hello, self._outbox, self._controls, self._benchmarks, self._clock, self._wall)
 
     def startService(self) -> None:
         super().startService()
@@ -339,6 +379,17 @@ class AgentLink(Service):
         """There is something new in the outbox."""
         if self._current is not None:
             self._current.send()
+
+    def say(self, message: Progress | Result) -> None:
+        """Tells the collector, if there is one."""
+        if self._current is not None:
+            self._current.say(message)
+
+    def ahead(self) -> float:
+        """By how many s the clock here is ahead of the collector's, as it was measured last; 0 while nobody has."""
+        if self._current is not None and self._current.ahead is not None:
+            self._ahead = self._current.ahead
+        return self._ahead
 
     def stopService(self) -> Deferred[None]:
         super().stopService()

@@ -17,6 +17,7 @@ from perfmon.core.messages import (
     MAX_SCHEMA,
     PROTOCOL,
     Ack,
+    Cancel,
     Echo,
     Error,
     FromAgent,
@@ -26,13 +27,17 @@ from perfmon.core.messages import (
     Heartbeat,
     Hello,
     Interval,
+    Kept,
     LineBuffer,
     Metrics,
     Noted,
+    Progress,
     ProtocolError,
     Reconnect,
     Refused,
     Resend,
+    Result,
+    Run,
     Samples,
     Sampling,
     Start,
@@ -108,6 +113,7 @@ class AgentSession:
         self._wall = around.wall
         self._gaps = around.gaps
         self._control = around.control
+        self._runs = around.runs
         self._kept = around.kept
         self._lines = LineBuffer(MAX_HELLO)
         self._hello: Hello | None = None
@@ -158,6 +164,7 @@ class AgentSession:
                 if by_the_agent:
                     self._presence.lost(self._hello.host, why)
             self._control.gone(self._hello.host, self)
+            self._runs.gone(self._hello.host, self)
 
     # -- what the transport calls
 
@@ -200,6 +207,12 @@ class AgentSession:
 
     def order_interval(self, interval: float) -> None:
         self._send(Interval(interval))
+
+    # -- what runs call
+
+    def tell(self, message: Run | Cancel | Kept) -> None:
+        """Sends what belongs to a benchmark."""
+        self._send(message)
 
     # -- what others call
 
@@ -252,6 +265,8 @@ class AgentSession:
             self._note_clock(message, hello.host)
         elif isinstance(message, Sampling):
             self._control.said(hello.host, message.stopped, message.interval)
+        elif isinstance(message, Progress | Result):
+            self._runs.said(hello.host, message, self)
         elif isinstance(message, Gap):
             self._gaps.note(hello.host, message, lambda: self._send(Noted(message.id)))
         elif isinstance(message, Goodbye):
@@ -286,6 +301,7 @@ class AgentSession:
         self._presence.arrived(hello.host, hello.boot[:100])
         self._presence.describe(hello.host, hello.record())
         self._control.arrived(hello.host, self, hello.stopped, hello.interval)
+        self._runs.arrived(hello.host, self)
 
     def _objection(self, hello: Hello) -> Rejected | None:
         """Why this agent cannot be taken, if it cannot."""

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
-from perfmon.core.messages import Gap
+from perfmon.core.messages import Cancel, Gap, Kept, Progress, Result, Run
 from perfmon.core.numbering import Columns, Numbering, Row
 from perfmon.core.reject import Rejected
 
@@ -81,6 +81,20 @@ class ControlSeam(Protocol):
     def gone(self, host: str, agent: Controlled) -> None: ...
 
 
+class Runner(Protocol):
+    """Who can run benchmarks."""
+
+    def tell(self, message: Run | Cancel | Kept) -> None: ...
+
+
+class RunsSeam(Protocol):
+    """Is told who is here, and how benchmarks go."""
+
+    def arrived(self, host: str, agent: Runner) -> None: ...
+    def said(self, host: str, message: Progress | Result, agent: Runner) -> None: ...
+    def gone(self, host: str, agent: Runner) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What every session works with."""
@@ -90,6 +104,7 @@ class Surroundings:
     refusals: RefusalSeam
     gaps: GapSeam
     control: ControlSeam
+    runs: RunsSeam
     clock: IReactorTime
     wall: Callable[[], float]  # s since the epoch
     kept: float  # s, how long samples are kept as they are

@@ -1,18 +1,18 @@
 """Thousands of agents in one process: each has the real agent's link, and what it is answered is checked."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredSemaphore
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IDelayedCall, IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from perfmon.core.messages import Hello, Metrics, Samples, encode
+from perfmon.core.messages import Cancel, Hello, Kept, Metrics, Progress, Result, Run, Samples, encode
 from perfmon.core.rota import Turn
 from perfmon.core.tally import Account, Tally
 from perfmon.net.agent_link import AgentLink, Beats, LinkProtocol
@@ -115,19 +115,80 @@ class _Controls:
         pass  # and the answer says so
 
 
+class _Benchmarks:
+    """One agent that keeps the times of benchmarks, and loads nothing."""
+
+    def __init__(
+        self, say: Callable[[Progress | Result], None], clock: IReactorTime, wall: Callable[[], float]
+    ) -> None:
+        self._say = say
+        self._clock = clock
+        self._wall = wall
+        self._told: dict[str, Progress | Result] = {}  # by run, until it is kept
+        self._timers: dict[str, IDelayedCall] = {}
+
+    def opened(self) -> Iterable[Progress | Result]:
+        return list(self._told.values())
+
+    def order(self, run: Run) -> None:
+        if run.id in self._told:
+            self._say(self._told[run.id])
+            return
+        self._tell(Progress(run.id))
+        self._timers[run.id] = self._clock.callLater(max(0.0, run.start - self._wall()), self._begin, run)
+
+    def _begin(self, run: Run) -> None:
+        began = self._wall()
+        self._tell(Progress(run.id, began))
+        seconds = float(run.parameters.get("seconds", 60.0))
+        self._timers[run.id] = self._clock.callLater(seconds, self._end, run.id, began, "done", "")
+
+    def _end(self, id: str, began: float | None, state: str, reason: str) -> None:
+        del self._timers[id]
+        self._tell(Result(id, state, reason, began, figures={"simulated": True, "rate": 0.0}))
+
+    def _tell(self, message: Progress | Result) -> None:
+        self._told[message.run] = message
+        self._say(message)
+
+    def cancel(self, cancel: Cancel) -> None:
+        timer = self._timers.get(cancel.id)
+        if timer is not None:
+            timer.cancel()
+            self._end(cancel.id, self._told[cancel.id].began, "cancelled", cancel.reason)
+
+    def kept(self, kept: Kept) -> None:
+        self._told.pop(kept.run, None)
+
+    def stop(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+
 class _Link(AgentLink):
     """The link of one agent among many: one timer and one voice in the log for all of them."""
 
     def __init__(self, fleet: "SimulatedAgents", hello: Hello, outbox: CheckedOutbox) -> None:
         self.controls = _Controls(hello.interval)
-        super().__init__(Servers(fleet.endpoints), hello, outbox, self.controls, fleet.clock, fleet.wall)
+        self.benchmarks = _Benchmarks(self.say, fleet.clock, fleet.wall)
+        super().__init__(
+            Servers(fleet.endpoints), hello, outbox, self.controls, self.benchmarks, fleet.clock, fleet.wall
+        )
         self._fleet = fleet
         self._log = fleet.log
 
     def _protocol(self) -> LinkProtocol:
-        protocol = LinkProtocol(self._hello, self._outbox, self._controls, self._clock, self._wall, self._fleet.beats)
+        protocol = LinkProtocol(
+            *(self._hello, self._outbox, self._controls, self.benchmarks, self._clock, self._wall),
+            self._fleet.beats,
+        )
         protocol._log = self._log
         return protocol
+
+    def stopService(self) -> Deferred[None]:
+        self.benchmarks.stop()
+        return super().stopService()
 
     async def _prepare(self, protocol: LinkProtocol) -> None:
         await super()._prepare(protocol)

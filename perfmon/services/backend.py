@@ -18,6 +18,7 @@ from perfmon.services.presence import PresenceService
 from perfmon.services.queries import Queries
 from perfmon.services.refusals import Refusals
 from perfmon.services.reports import Reports
+from perfmon.services.runs import Busy, Runs
 from perfmon.services.status import Status
 from perfmon.storage.store import Store, StoreUnavailable
 
@@ -40,6 +41,7 @@ class CollectorBackend:
     """The collector as the API sees it."""
 
     unavailable = StoreUnavailable
+    busy = Busy
 
     def __init__(
         self,
@@ -52,6 +54,7 @@ class CollectorBackend:
         presence: PresenceService,
         control: Control,
         live: Live,
+        runs: Runs,
         refusals: Refusals,
         clock: IReactorTime,
         wall: Callable[[], float],
@@ -71,6 +74,10 @@ class CollectorBackend:
         self.export = exports.export
         self.report = status.report
         self.live = live.stream
+        self.begin_benchmark = runs.begin
+        self.benchmarks = runs.newest
+        self.benchmark = runs.one
+        self._runs = runs
 
     @property
     def problem(self) -> str | None:
@@ -80,6 +87,10 @@ class CollectorBackend:
     async def events(self, query: EventQuery) -> list[dict[str, Any]]:
         """The events that are asked for."""
         return await found_events(self._store, query)
+
+    async def cancel_benchmark(self, id: str) -> bool:
+        """Ends a run early; False where there is none that goes on."""
+        return await self._runs.cancel(id, "somebody has cancelled it")
 
     async def remove(self, host: str) -> int | None:
         """Removes `host` with all of its keys; returns how many there were, None for a host that is there."""

@@ -18,8 +18,17 @@ CONTROL = "pm:control"
 # Collectors by when they last renewed their lease (s, by the store's clock).
 COLLECTORS = "pm:collectors"
 
+# Benchmark runs by when they were asked for (s), and those that are not over by when they have to be.
+RUNS = "pm:runs"
+OPEN_RUNS = "pm:runs:open"
+
 # An id of the data: another one stands here once a store was emptied.
 EPOCH = "pm:epoch"
+
+
+def run(id: str) -> str:
+    """What was asked for by a benchmark run, and how it is on each host."""
+    return f"pm:run:{id}"
 
 
 def windows(host: str, tier: str) -> str:

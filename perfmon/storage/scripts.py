@@ -177,6 +177,14 @@ for _, host in ipairs(rebooted) do changed[#changed + 1] = host end
 return changed
 """
 
+# KEYS: a run. ARGV: field of a host, how the run is there. What has ended (its first letter is F) is not changed any
+# more; a run that has expired meanwhile does not come back.
+NOTE_RUN = """
+local old = redis.call('HGET', KEYS[1], ARGV[1])
+if (old and old:sub(1, 1) == 'F') or redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+"""
+
 # KEYS: collectors, epoch. ARGV: collector, TTL (s), a new epoch. Renews the lease of the collector as of now, by the
 # store's own clock. The epoch is that of the data: where there is none, as in a store that was emptied, it is new.
 # Returns when the lease was renewed before (empty: there was none), now, the epoch, and all leases.

@@ -22,6 +22,7 @@ from perfmon.core.presence import State
 from perfmon.core.tiers import DAY, TIERS, Tier
 from perfmon.storage import keys, scripts
 from perfmon.storage.connection import Connection, StoreUnavailable
+from perfmon.storage.runs import RunKeys
 from perfmon.storage.windows import REVISION_FIELD, Windows
 
 __all__ = ["Event", "HostRecord", "Store", "StoreUnavailable"]
@@ -101,6 +102,7 @@ class Store(MultiService):
         self._writer.setServiceParent(self)
         self._reader.setServiceParent(self)
         self.windows = Windows(self._writer, self._reader, tiers)
+        self.runs = RunKeys(self._writer, self._reader)
         self._ttl = max(META_TTL, *(tier.retention for tier in tiers))  # s, of what is known of hosts
 
     def listen(self, replaced: Callable[[], None]) -> None:

@@ -6,21 +6,19 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing
 from dataclasses import asdict
 from http import HTTPStatus
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-import orjson
-
-from perfmon.core.control import MAX_ABSENCE, MAX_REASON, Absence, Order, checked_interval
+from perfmon.core.control import MAX_ABSENCE, MAX_REASON, Absence, checked_interval
 from perfmon.core.events import KINDS, EventQuery
 from perfmon.core.exporting import FORMATS
-from perfmon.core.frames import FormatError
 from perfmon.core.globs import pattern
 from perfmon.core.names import BadName, checked_host
 from perfmon.core.posted import BadBody
 from perfmon.core.query import BadQuery, Query
-from perfmon.core.reject import Rejected
 from perfmon.core.tiers import DAY, parse_duration
 from perfmon.core.timespec import parse_time
+from perfmon.web.asking import Backend, asked, body_of, must_be_json
+from perfmon.web.benchmarks import BenchmarksApi
 from perfmon.web.http import HTML, Call, Content, HttpError, Route, Streamed, bad_request
 from perfmon.web.openapi import document
 from perfmon.web.plain import METRICS, plain_page
@@ -36,39 +34,6 @@ MAX_EVENTS = 1_000
 # An event's id as a stream of the store gives it: two unsigned numbers of 64 bits. There is none after the largest.
 _EVENT_ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
 _ID_END = 2**64 - 1
-
-
-class Backend(Protocol):
-    """What the API needs of the collector."""
-
-    @property
-    def unavailable(self) -> type[Exception]:
-        """Raised by all below where the store is away."""
-
-    @property
-    def problem(self) -> str | None:
-        """Why samples cannot be stored now, None while they can."""
-
-    async def report(self) -> dict[str, Any]: ...
-    async def hosts(self, host: str, metric: str) -> list[dict[str, Any]]: ...
-    async def query(self, query: Query) -> dict[str, Any]: ...
-    async def summary(self, host: str, metric: str, agg: str) -> dict[str, Any]: ...
-    async def stats(self, known: dict[str, Any], start: float, stop: float) -> dict[str, Any]: ...
-    def live(self, pack: bool) -> AsyncGenerator[bytes, None]:
-        """The fleet as it changes: server-sent events; with `pack` as a gzip stream."""
-
-    def export(self, query: Query, form: str) -> AsyncGenerator[bytes, None]: ...
-
-    async def order(self, host: str, what: str, value: str) -> Order:
-        """Sets one of what can be wanted of `host`, or takes it back; what is wanted of it then."""
-
-    async def remove(self, host: str) -> int | None:
-        """Removes a host; how many keys it had, None (and nothing is done) if it is there."""
-
-    async def events(self, query: EventQuery) -> list[dict[str, Any]]: ...
-
-    async def post(self, body: bytes) -> tuple[int, Mapping[int, Rejected]]:
-        """Stores posted samples: how many were stored, and why others (by their place) were not."""
 
 
 class JsonApi:
@@ -116,6 +81,7 @@ class JsonApi:
                 "GET", "/api/v1/events", self._events, frozenset({"since", "until", "limit", "order", "host", "kind"})
             ),
             Route("POST", "/api/v1/samples", self._samples),
+            *BenchmarksApi(self._backend, self._wall).routes(),
         ]
 
     async def _healthz(self, call: Call) -> Any:
@@ -287,7 +253,7 @@ class JsonApi:
         return str(max(0, math.floor(_parsed(name, text, lambda text: parse_time(text, now)) * 1000)))
 
     async def _samples(self, call: Call) -> Any:
-        _must_be_json(call)
+        must_be_json(call)
         try:
             stored, refused = await self._asked(self._backend.post(call.body))
         except BadBody as problem:
@@ -298,39 +264,13 @@ class JsonApi:
         }
 
     async def _asked(self, answer: Awaitable[_T]) -> _T:
-        """`answer`; what cannot be asked is 400, 503 while the store is away, 500 for what cannot be read in it."""
-        try:
-            return await answer
-        except self._backend.unavailable as problem:
-            raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, f"the store cannot be used: {problem}") from None
-        except BadQuery as problem:
-            raise bad_request(str(problem)) from None
-        except FormatError as problem:
-            raise HttpError(HTTPStatus.INTERNAL_SERVER_ERROR, str(problem)) from None
-
-
-def _must_be_json(call: Call) -> None:
-    # A page of another site could post a form here, but not JSON: browsers ask first.
-    if call.content_type != "application/json":
-        raise HttpError(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send Content-Type: application/json")
-
-
-def _body(call: Call) -> Mapping[str, Any]:
-    """The JSON object that was sent; an empty body is one without fields."""
-    _must_be_json(call)
-    try:
-        body = orjson.loads(call.body or b"{}")
-    except orjson.JSONDecodeError as problem:
-        raise bad_request(f"the body is no JSON: {problem}") from None
-    if not isinstance(body, dict):
-        raise bad_request("the body is a JSON object")
-    return body
+        return await asked(self._backend, answer)
 
 
 def _value_of(call: Call, value_of: Callable[[Mapping[str, Any]], str]) -> str:
     """What the body asks for, as it is kept."""
     try:
-        return value_of(_body(call))
+        return value_of(body_of(call))
     except ValueError as problem:
         raise bad_request(str(problem)) from None
 

@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from perfmon.core.events import KINDS
+from perfmon.core.benchmarks import STATES
+from perfmon.core.events import KINDS as EVENT_KINDS
 from perfmon.core.exporting import FORMATS
+from perfmon.core.loads import KINDS
 from perfmon.core.presence import State
 from perfmon.core.query import AGGS
 from perfmon.web.http import Route
@@ -91,7 +93,7 @@ SCHEMAS: Mapping[str, Schema] = {
     ),
     "Event": _object(
         id=_TEXT,
-        kind={"type": "string", "enum": list(KINDS)},
+        kind={"type": "string", "enum": list(EVENT_KINDS)},
         hosts=_list(_TEXT),
         at=_TIME,
         reason=_TEXT,
@@ -131,6 +133,24 @@ SCHEMAS: Mapping[str, Schema] = {
         ingest=_object(buffered_bytes=_COUNT, paused=_FLAG, commits=_COUNT),
         loop_lag=_NUMBER,
     ),
+    "Benchmark": _object(
+        id=_TEXT,
+        kind={"type": "string", "enum": list(KINDS)},
+        parameters={"type": "object"},
+        created=_TIME,
+        start=_TIME,
+        seconds=_NUMBER,
+        state={"type": "string", "enum": ["waiting", "running", "done", "partial", "failed", "cancelled"]},
+        counts=_map(_COUNT),
+    ),
+    "BenchmarkOnHost": _object(
+        state={"type": "string", "enum": list(STATES)},
+        reason=_TEXT,
+        began=_or_null(_TIME),
+        share=_NUMBER,
+        expected={"type": "object"},
+        figures={"type": "object"},
+    ),
     "Stats": {
         "type": "object",
         "properties": {
@@ -164,8 +184,8 @@ _ERRORS = {
     400: "a parameter or the body is wrong",
     401: "the token is missing or another one",
     403: "without a token: the request names the collector by another name than localhost or an IP address",
-    404: "no such host",
-    409: "the host is in a state in which that cannot be done",
+    404: "there is none such",
+    409: "the host, or the benchmark, is in a state in which that cannot be done",
     413: "the body has more than 1 MiB",
     415: "the body is not application/json",
     503: _WORKS,
@@ -234,6 +254,45 @@ OPERATIONS: Mapping[tuple[str, str], _Operation] = {
     ("GET", "/api/v1/events"): _Operation(
         "Who came and who went", _object(events=_list(_named("Event"))), errors=(400, 503)
     ),
+    ("POST", "/api/v1/benchmarks"): _Operation(
+        "Begins a benchmark on many hosts",
+        _object(id=_TEXT, hosts=_list(_TEXT), start=_TIME, seconds=_NUMBER),
+        {
+            "type": "object",
+            "properties": {
+                "kind": {"type": "string", "enum": list(KINDS)},
+                "hosts": _TEXT,
+                "label": _TEXT,
+                "parameters": {"type": "object"},
+                "lead": {"type": "number", "minimum": 0, "description": "s until the start"},
+            },
+            "required": ["kind"],
+            "anyOf": [{"required": ["hosts"]}, {"required": ["label"]}],
+        },
+        errors=(400, 404, 409, 413, 415, 503),
+    ),
+    ("GET", "/api/v1/benchmarks"): _Operation(
+        "The newest benchmarks", _object(benchmarks=_list(_named("Benchmark"))), errors=(400, 503)
+    ),
+    ("GET", "/api/v1/benchmarks/{id}"): _Operation(
+        "One benchmark, host by host",
+        {
+            "allOf": [
+                _named("Benchmark"),
+                _object(
+                    cancelled=_or_null(_TEXT),
+                    skew=_or_null(_NUMBER),
+                    latest_start=_or_null(_NUMBER),
+                    totals=_or_null(_map(_NUMBER)),
+                    hosts=_map(_named("BenchmarkOnHost")),
+                ),
+            ]
+        },
+        errors=(404, 503),
+    ),
+    ("DELETE", "/api/v1/benchmarks/{id}"): _Operation(
+        "Ends a benchmark early", _object(cancelled=_TEXT), errors=(404, 409, 503)
+    ),
     ("POST", "/api/v1/samples"): _Operation(
         "Stores samples; answered when the store has confirmed them",
         _object(stored=_COUNT, refused=_list(_object(place=_COUNT, reason=_TEXT, detail=_TEXT))),
@@ -264,8 +323,8 @@ PARAMETERS: Mapping[str, tuple[str, Schema]] = {
     "step": ("duration, such as 60s; without it the samples as they are", _TEXT),
     "agg": ("what becomes of the samples of a step", {"type": "string", "enum": list(AGGS), "default": "avg"}),
     "since": ("the id of the last event known, or a time", _TEXT),
-    "kind": (f"of the events, separated by commas: {', '.join(KINDS)}", _TEXT),
-    "limit": ("most events", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}),
+    "kind": (f"of the events, separated by commas: {', '.join(EVENT_KINDS)}", _TEXT),
+    "limit": ("most of them", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}),
     "order": ("oldest or newest first", {"type": "string", "enum": ["asc", "desc"], "default": "asc"}),
     "format": ("of the file", {"type": "string", "enum": list(FORMATS), "default": "csv"}),
 }
@@ -312,8 +371,9 @@ def _operation(route: Route) -> dict[str, Any]:
 
 
 def _parameters(route: Route, told: _Operation) -> Iterator[dict[str, Any]]:
-    if "{host}" in route.path:
-        yield {"name": "host", "in": "path", "required": True, "description": "name of the host", "schema": _TEXT}
+    for name, description in (("host", "name of the host"), ("id", "of the benchmark")):
+        if f"{{{name}}}" in route.path:
+            yield {"name": name, "in": "path", "required": True, "description": description, "schema": _TEXT}
     for name in sorted(route.parameters):
         description, schema = PARAMETERS[name]
         needed = name in told.needed

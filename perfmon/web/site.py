@@ -7,7 +7,8 @@ from twisted.web.http import Request as HttpRequest
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request, Site
 
-from perfmon.web.api import Backend, JsonApi
+from perfmon.web.api import JsonApi
+from perfmon.web.asking import Backend
 from perfmon.web.http import Api, LimitedRequest
 from perfmon.web.page import PageFile
 

@@ -18,6 +18,7 @@ from tests.net.recording import (
     RecordingIntake,
     RecordingPresence,
     RecordingRefusals,
+    RecordingRuns,
 )
 
 NOW = 1_800_000_000.0
@@ -46,6 +47,7 @@ class PortCase(SynchronousTestCase):
         self.refusals = RecordingRefusals()
         self.gaps = RecordingGaps()
         self.control = RecordingControl()
+        self.runs = RecordingRuns()
         self.factory = self.port()
         self.addCleanup(self.assert_nothing_due)
 
@@ -57,13 +59,14 @@ class PortCase(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual((self.factory.connections, self.factory.leaving), (set(), set()))
         self.assertEqual((self.factory.agents, self.intake.sources), ({}, set()))
-        self.assertEqual(self.control.here, {})
+        self.assertEqual((self.control.here, self.runs.here), ({}, {}))
 
     def port(self, **settings: Any) -> CollectorFactory:
         self.factory = CollectorFactory(
             PortSettings(**settings),
             Surroundings(
-                self.intake, self.presence, self.refusals, self.gaps, self.control, self.clock, self.wall, RAW.retention
+                *(self.intake, self.presence, self.refusals, self.gaps, self.control, self.runs),
+                *(self.clock, self.wall, RAW.retention),
             ),
         )
         return self.factory

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from perfmon.core.messages import Hello
 from perfmon.net.agent_link import AgentLink
 from perfmon.net.servers import Servers
-from tests.net.recording import MemoryEndpoint, Peer, RecordingControls
+from tests.net.recording import MemoryEndpoint, Peer, RecordingBenchmarks, RecordingControls
 from tests.services.spools import make_outbox
 
 NOW = 1_800_000_000.0
@@ -40,8 +40,10 @@ class LinkCase(SynchronousTestCase):
     def make_link(self, *servers: tuple[str, MemoryEndpoint]) -> AgentLink:
         hello = Hello(1, "web1", instance="one", token="secret")
         self.controls = RecordingControls(10.0)
+        self.benchmarks = RecordingBenchmarks()
         link = AgentLink(
-            Servers(servers), hello, self.outbox, self.controls, self.clock, lambda: NOW + self.clock.seconds()
+            *(Servers(servers), hello, self.outbox, self.controls, self.benchmarks, self.clock),
+            lambda: NOW + self.clock.seconds(),
         )
         self.outbox.listen(link.send)
         return link

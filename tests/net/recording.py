@@ -15,10 +15,10 @@ from twisted.logger import ILogObserver, LogEvent
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from perfmon.core.messages import Gap
+from perfmon.core.messages import Cancel, Gap, Kept, Progress, Result, Run
 from perfmon.core.numbering import Columns, Numbering, Row
 from perfmon.core.reject import Rejected
-from perfmon.net.seams import Controlled, Sender, Source
+from perfmon.net.seams import Controlled, Runner, Sender, Source
 
 LOOPBACK = IPv4Address("TCP", "127.0.0.1", 50_000)
 ELSEWHERE = IPv4Address("TCP", "192.0.2.7", 50_000)
@@ -169,6 +169,45 @@ class RecordingControl:
     def gone(self, host: str, agent: Controlled) -> None:
         if self.here.get(host) is agent:
             del self.here[host], self.sampling[host]
+
+
+class RecordingRuns:
+    """Notes who is here, and what agents tell of benchmarks."""
+
+    def __init__(self) -> None:
+        self.here: dict[str, Runner] = {}
+        self.told: list[tuple[str, Progress | Result]] = []
+
+    def arrived(self, host: str, agent: Runner) -> None:
+        self.here[host] = agent
+
+    def said(self, host: str, message: Progress | Result, agent: Runner) -> None:
+        assert self.here[host] is agent
+        self.told.append((host, message))
+
+    def gone(self, host: str, agent: Runner) -> None:
+        if self.here.get(host) is agent:
+            del self.here[host]
+
+
+class RecordingBenchmarks:
+    """Notes what is ordered of an agent; `running` is what its next collector may not know."""
+
+    def __init__(self) -> None:
+        self.heard: list[Run | Cancel | Kept] = []
+        self.running: list[Progress | Result] = []
+
+    def opened(self) -> list[Progress | Result]:
+        return self.running
+
+    def order(self, run: Run) -> None:
+        self.heard.append(run)
+
+    def cancel(self, cancel: Cancel) -> None:
+        self.heard.append(cancel)
+
+    def kept(self, kept: Kept) -> None:
+        self.heard.append(kept)
 
 
 class RecordingControls:

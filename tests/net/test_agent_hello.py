@@ -85,6 +85,7 @@ class HelloTests(PortCase):
         peer.drop()
         self.intake.sources.clear()  # those of the port before
         self.control.here.clear()
+        self.runs.here.clear()
         self.clock.advance(0)
 
     def test_other_protocol(self) -> None:

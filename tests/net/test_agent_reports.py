@@ -4,7 +4,7 @@ from typing import Any
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
 
-from perfmon.core.messages import Gap
+from perfmon.core.messages import Cancel, Gap, Kept, Progress, Result, Run
 from tests.net.case import PortCase
 from tests.net.recording import Peer
 
@@ -66,6 +66,24 @@ class ControlTests(PortCase):
         self.clock.advance(0)
         self.assertTrue(old.ended)
         self.assertIs(self.control.here["web1"], self.session())
+
+
+class RunsTests(PortCase):
+    def test_told(self) -> None:
+        """Who has arrived can be ordered to run benchmarks, and what it tells of them is passed on."""
+        peer = self.agent()
+        for message in (Run("7", "cpu", {"seconds": 5}, 12.5), Cancel("7", "enough"), Kept("7")):
+            self.runs.here["web1"].tell(message)
+        run, cancel, kept = peer.received()
+        self.assertEqual(run, {"type": "run", "id": "7", "kind": "cpu", "parameters": {"seconds": 5}, "start": 12.5})
+        self.assertEqual(cancel, {"type": "cancel", "id": "7", "reason": "enough"})
+        self.assertEqual(kept, {"type": "kept", "run": "7"})
+        peer.send({"type": "progress", "run": "7", "began": 12.5, "share": 0.5})
+        peer.send({"type": "result", "run": "7", "state": "done", "figures": {"rate": 2.5}})
+        progress, result = Progress("7", 12.5, share=0.5), Result("7", "done", figures={"rate": 2.5})
+        self.assertEqual(self.runs.told, [("web1", progress), ("web1", result)])
+        peer.drop()
+        self.assertEqual(self.runs.here, {})
 
 
 class LostTests(PortCase):

@@ -34,12 +34,14 @@ from perfmon.net.servers import Servers
 from tests.logs import logged
 from tests.net.case import NOW
 from tests.net.recording import (
+    RecordingBenchmarks,
     RecordingControl,
     RecordingControls,
     RecordingGaps,
     RecordingIntake,
     RecordingPresence,
     RecordingRefusals,
+    RecordingRuns,
 )
 from tests.services.spools import make_outbox
 from tests.waiting import until
@@ -92,7 +94,7 @@ class WireTests(TestCase):
         self.factory = CollectorFactory(
             PortSettings(),
             Surroundings(
-                *(self.intake, self.presence, self.refusals, RecordingGaps(), RecordingControl()),
+                *(self.intake, self.presence, self.refusals, RecordingGaps(), RecordingControl(), RecordingRuns()),
                 *(reactor, lambda: NOW, RAW.retention),
             ),
         )
@@ -159,7 +161,10 @@ class WireTests(TestCase):
         address = await self.listen("tcp:0:interface=127.0.0.1")
         endpoint = clientFromString(self.reactor, f"tcp:127.0.0.1:{address.port}")
         hello, outbox = Hello(1, "web1", instance="one"), make_outbox(self, self.reactor)
-        link = AgentLink(Servers([("there", endpoint)]), hello, outbox, RecordingControls(), self.reactor, lambda: NOW)
+        link = AgentLink(
+            *(Servers([("there", endpoint)]), hello, outbox, RecordingControls(), RecordingBenchmarks()),
+            *(self.reactor, lambda: NOW),
+        )
         with logged() as log:
             link.startService()
             await until(lambda: len(self.refusals.noted) >= 3, "three attempts")
@@ -195,7 +200,10 @@ class WireTests(TestCase):
         outbox.add(NOW, {"cpu": 0.5, "load": 3.0})
         endpoint = clientFromString(self.reactor, description)
         hello = Hello(1, "web1", instance="one")
-        link = AgentLink(Servers([("there", endpoint)]), hello, outbox, RecordingControls(), self.reactor, lambda: NOW)
+        link = AgentLink(
+            *(Servers([("there", endpoint)]), hello, outbox, RecordingControls(), RecordingBenchmarks()),
+            *(self.reactor, lambda: NOW),
+        )
         outbox.listen(link.send)
         link.startService()
         await until(lambda: self.intake.rows, "the samples")

@@ -23,6 +23,7 @@ from perfmon.services.presence import PresenceService
 from perfmon.services.queries import Queries
 from perfmon.services.refusals import Refusals
 from perfmon.services.reports import Reports
+from perfmon.services.runs import Runs
 from perfmon.services.sealing import Sealing
 from perfmon.services.status import Status
 from perfmon.storage.history import History
@@ -73,6 +74,7 @@ class BackendTests(StoreCase):
             self.presence,
             control,
             cast(Live, SimpleNamespace(stream=None)),  # has nothing to do with it
+            Runs(store.runs, 3_600.0, reactor, wall),
             self.refusals,
             reactor,
             wall,

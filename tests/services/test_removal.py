@@ -16,6 +16,7 @@ from perfmon.services.live import Live
 from perfmon.services.presence import SWEEP, PresenceService
 from perfmon.services.refusals import Refusals
 from perfmon.services.reports import Reports
+from perfmon.services.runs import Runs
 from perfmon.services.status import Status
 from perfmon.storage import keys
 from tests.services.test_reports import HOUR, TODAY, StoredCase
@@ -78,6 +79,7 @@ class RemovalCase(StoredCase):
             self.presence,
             self.control,
             cast(Live, SimpleNamespace(stream=None)),
+            Runs(self.store.runs, 3_600.0, self.clock, self.wall),
             Refusals(self.clock.seconds),
             self.clock,
             self.wall,

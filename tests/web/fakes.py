@@ -1,6 +1,6 @@
 """A stand-in for the collector, and two ways to ask the real site in memory: as a client does, and byte by byte."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.server import Site
 
+from perfmon.core.benchmarks import Spec
 from perfmon.core.control import Order
 from perfmon.core.events import EventQuery
 from perfmon.core.query import Query
@@ -43,6 +44,10 @@ class Away(Exception):
     """The stand-in's store is away."""
 
 
+class Occupied(Exception):
+    """The stand-in's hosts run another benchmark."""
+
+
 class StandIn:
     """A collector that answers what it was told to, and remembers what it was asked.
 
@@ -50,6 +55,7 @@ class StandIn:
     """
 
     unavailable: type[Exception] = Away
+    busy: type[Exception] = Occupied
 
     def __init__(self) -> None:
         self.problem: str | None = None
@@ -64,6 +70,10 @@ class StandIn:
             "order": Order(),
             "remove": 1,
             "events": [],
+            "begin_benchmark": Spec("7", "cpu", {}, ["web1"], NOW, NOW + 3, 60.0),
+            "benchmarks": [],
+            "benchmark": {"id": "7"},
+            "cancel_benchmark": True,
             "post": (0, {}),
             "live": [],
         }
@@ -122,6 +132,22 @@ class StandIn:
     async def events(self, query: EventQuery) -> list[dict[str, Any]]:
         events: list[dict[str, Any]] = await self._answer("events", query)
         return events
+
+    async def begin_benchmark(self, kind: str, parameters: Any, hosts: Sequence[str], lead: float) -> Spec:
+        begun: Spec = await self._answer("begin_benchmark", kind, parameters, hosts, lead)
+        return begun
+
+    async def benchmarks(self, limit: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = await self._answer("benchmarks", limit)
+        return found
+
+    async def benchmark(self, id: str) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = await self._answer("benchmark", id)
+        return found
+
+    async def cancel_benchmark(self, id: str) -> bool:
+        cancelled: bool = await self._answer("cancel_benchmark", id)
+        return cancelled
 
     async def post(self, body: bytes) -> tuple[int, Mapping[int, Rejected]]:
         outcome: tuple[int, Mapping[int, Rejected]] = await self._answer("post", body)

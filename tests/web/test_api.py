@@ -29,6 +29,7 @@ class RoutesTests(ApiTestCase):
             path = route.path.replace("{host}", "web1")
             query = "?metric=x" if route.path == "/api/v1/query" else ""
             bodies = {"interval": b'{"interval": 5}', "absence": b'{"for": "2h"}'}
+            bodies["benchmarks"] = b'{"kind": "cpu", "hosts": "web1"}'
             body = bodies.get(route.path.rpartition("/")[2], b"{}")
             answer = self.post(body, path=path) if route.method == "POST" else self.ask(path + query, route.method)
             told = answer.headers["content-type"] if route.path in self.OTHER else answer.json
@@ -57,6 +58,13 @@ class RoutesTests(ApiTestCase):
                 ("GET", "/api/v1/live"): (200, "text/event-stream"),
                 ("GET", "/api/v1/events"): (200, {"events": []}),
                 ("POST", "/api/v1/samples"): (200, {"stored": 0, "refused": []}),
+                ("POST", "/api/v1/benchmarks"): (
+                    200,
+                    {"id": "7", "hosts": ["web1"], "start": NOW + 3, "seconds": 60.0},
+                ),
+                ("GET", "/api/v1/benchmarks"): (200, {"benchmarks": []}),
+                ("GET", "/api/v1/benchmarks/{id}"): (200, {"id": "7"}),
+                ("DELETE", "/api/v1/benchmarks/{id}"): (200, {"cancelled": "{id}"}),
             },
         )
 

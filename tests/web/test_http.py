@@ -55,6 +55,8 @@ class PathTests(SiteTestCase):
                 "/api/v1/hosts/{host}": "DELETE, GET, HEAD",
                 "/api/v1/hosts/{host}/absence": "DELETE, POST",
                 "/api/v1/samples": "POST",
+                "/api/v1/benchmarks": "GET, HEAD, POST",
+                "/api/v1/benchmarks/{id}": "DELETE, GET, HEAD",
             }
             orders = route.path.endswith(("/stop", "/start", "/interval"))
             allowed = "POST" if orders else several.get(route.path, "GET, HEAD")

@@ -1,0 +1,73 @@
+"""Kinds of load that benchmarks run, and what may be asked of each.
+
+Parameters come as JSON objects; what is not given has a default, and what is not known is refused.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+MAX_SECONDS = 86_400.0
+
+Seconds = Annotated[float, Meta(ge=1.0, le=MAX_SECONDS)]
+
+
+class BadLoad(ValueError):
+    """What is asked for cannot be run; `str()` says why."""
+
+
+class _Load(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    seconds: Seconds = 60.0  # how long it runs
+
+
+class DiskWrite(_Load, frozen=True, kw_only=True):
+    """Writes chunk after chunk, and goes on in a new file when one has its size; only the last two files are kept."""
+
+    chunk: Annotated[int, Meta(ge=512, le=1 << 30)] = 1 << 20  # bytes written at once
+    roll: Annotated[int, Meta(ge=512, le=1 << 40)] = 100 << 20  # bytes of a file
+    fsync: Literal["never", "roll", "chunk"] = "roll"  # after what the disk is to have it
+
+
+class Cpu(_Load, frozen=True, kw_only=True):
+    """Computes SHA-256 of blocks of 1 MiB."""
+
+    threads: Annotated[int, Meta(ge=0, le=4096)] = 0  # 0: as many as there are CPUs
+
+
+Load = DiskWrite | Cpu
+
+KINDS: Mapping[str, type[Load]] = {"disk-write": DiskWrite, "cpu": Cpu}
+
+# What a host has done by the end, in one figure: bytes per second. Of these there are totals over all hosts.
+MAIN_FIGURE = "rate"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What benchmarks may take of a machine."""
+
+    seconds: float  # the longest run
+    space: int  # bytes on the disk, at any moment
+
+
+def checked_load(kind: str, parameters: Any) -> Load:
+    """The load of this kind with these parameters, a JSON object. Raises `BadLoad`."""
+    known = KINDS.get(kind)
+    if known is None:
+        raise BadLoad(f"kind {kind[:40]!r} is unknown: use one of {', '.join(KINDS)}")
+    try:
+        load = msgspec.convert(parameters, known)
+    except msgspec.ValidationError as problem:
+        fields = ", ".join(known.__struct_fields__)
+        raise BadLoad(f"parameters of {kind}: {str(problem)[:200]}; it takes {fields}") from None
+    if isinstance(load, DiskWrite) and load.roll < load.chunk:
+        raise BadLoad("parameters of disk-write: roll is a file's size, and a chunk has to fit into it")
+    return load
+
+
+def most_bytes(load: Load) -> int:
+    """What a load takes of the disk at most, at any moment: two files, and a chunk of each beyond its size."""
+    return 2 * (load.roll + load.chunk) if isinstance(load, DiskWrite) else 0

@@ -1,0 +1,153 @@
+"""Benchmarks on real agents, by the command line and by the API, with what may go wrong in the middle."""
+
+import re
+import signal
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psutil
+
+from tests.integration.harness import PERFMON, Agent, Collector, IntegrationTestCase, eventually
+
+HOSTS = ("web1", "web2", "web3", "web4")
+DISK = {"seconds": 2.0, "chunk": 1 << 16, "roll": 1 << 20, "fsync": "never"}
+LONG = {"seconds": 600.0}
+
+
+class BenchmarkTests(IntegrationTestCase):
+    """Each with a collector and four agents."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.monitor = self.collector("--no-self", "--heartbeat-timeout", "3s").ready()
+        self.agents = {host: self.start(host) for host in HOSTS}
+        for host in HOSTS:
+            self.up(host)
+
+    def start(self, host: str) -> Agent:
+        return self.agent(self.monitor, host, "--benchmark-folder", str(self.folder / "benchmarks"))
+
+    def up(self, host: str) -> None:
+        eventually(lambda: self.monitor.state(host) == "up", f"{host} to be up")
+
+    def begin(self, kind: str, parameters: Any, hosts: str = "web*", lead: float = 1.0) -> str:
+        body = orjson.dumps({"kind": kind, "hosts": hosts, "parameters": parameters, "lead": lead})
+        status, begun = self.monitor.ask("/api/v1/benchmarks", body, "application/json")
+        self.assertEqual(status, 200, begun)
+        return str(begun["id"])
+
+    def told(self, id: str, collector: Collector | None = None) -> Any:
+        return (collector or self.monitor).get(f"/api/v1/benchmarks/{id}")
+
+    def over(self, id: str, state: str) -> Any:
+        """The run, once it is in this state."""
+        return eventually(lambda: (run := self.told(id))["state"] == state and run, f"it to be {state}", 90.0)
+
+    def begun(self, id: str, *hosts: str) -> None:
+        """Waits until it has begun on these hosts."""
+        eventually(lambda: all(self.told(id)["hosts"][host]["share"] > 0 for host in hosts), "it to run")
+
+    def child(self, host: str) -> psutil.Process:
+        """The process of the load."""
+        (child,) = psutil.Process(self.agents[host].process.pid).children()
+        return child
+
+    def files(self) -> list[Path]:
+        return [path for path in (self.folder / "benchmarks").rglob("*") if path.is_file()]
+
+    def test_disk_write(self) -> None:
+        """All begin together, roll, and tell what the kernel tells; nothing is left, nobody departed."""
+        id = self.begin("disk-write", DISK)
+        self.begun(id, *HOSTS)
+        self.assertGreater(len(self.files()), 0)
+        written = {host: self.child(host).io_counters().write_chars for host in HOSTS}
+        run = self.over(id, "done")
+        self.assertLess(run["skew"], 1.0)
+        for host in HOSTS:
+            figures = run["hosts"][host]["figures"]
+            # the disk was measured before, with a file at most, and some lines were said
+            self.assertGreater(figures["bytes"] + (1 << 20) + (1 << 17), written[host])
+            self.assertEqual(figures["files"], -(-figures["bytes"] // (1 << 20)))
+            self.assertEqual(figures["two_rolls"], figures["rolls"] >= 2)
+            newest = self.monitor.newest(host, "system.uptime")
+            eventually(lambda host=host, newest=newest: self.monitor.newest(host, "system.uptime") > newest, "samples")  # type: ignore[misc]
+            self.assertNotIn("departed", [event["kind"] for event in self.monitor.events(host)])
+        self.assertEqual(run["totals"]["hosts"], 4)
+        self.assertEqual(self.files(), [])
+
+    def test_command_line(self) -> None:
+        """Runs are begun, one after the other, followed to their end, listed, shown and cancelled."""
+
+        def perfmon(*arguments: str, ends: int = 0) -> str:
+            done = self.running(str(PERFMON), *arguments, "--url", self.monitor.url)
+            self.assertEqual(done.ended(), ends, done.log)
+            return done.log
+
+        for seconds in ("1", "2"):
+            shown = perfmon("bench", "cpu", "--on", "web[12]", "--seconds", seconds, "--threads", "1")
+            self.assertRegex(shown, r"web1 +done")
+            self.assertRegex(shown, r"all 2: .*/s")
+        disk = perfmon("bench", "disk-write", "--on", "web1", "--seconds", "1", "--roll", "1MiB", "--chunk", "64KiB")
+        self.assertRegex(disk, r"disk-write, seconds 1.0, chunk 65536, roll 1048576")
+        self.assertEqual(len(re.findall(r"done", perfmon("bench", "list"))), 6)
+        begun = perfmon("bench", "cpu", "--on", "web1", "--seconds", "600", "--detach")
+        id = begun.strip().rpartition("\n")[2].partition(":")[0]
+        self.assertIn(id, perfmon("bench", "cancel", id))
+        self.over(id, "cancelled")
+        self.assertIn("somebody has cancelled it", perfmon("bench", "show", id))
+        self.assertIn("no host with an agent", perfmon("bench", "cpu", "--on", "nobody", ends=1))
+        self.assertIn("$.seconds", perfmon("bench", "cpu", "--on", "web1", "--seconds", "0", ends=1))
+
+    def test_cpu_on_all(self) -> None:
+        """Under a load of all CPUs nobody departs, and samples come on time."""
+        id = self.begin("cpu", {"seconds": 5.0})
+        self.over(id, "done")
+        for host in HOSTS:
+            self.assertEqual([event["kind"] for event in self.monitor.events(host)], ["up"])
+            times = [time for time, _ in self.monitor.points(host, "system.uptime")]
+            self.assertLessEqual(max(b - a for a, b in pairwise(times)), 2.0)
+
+    def test_killed(self) -> None:
+        """A child, an agent and the collector are killed in the middle: each host is told of, and none is missing."""
+        id = self.begin("disk-write", {**DISK, "seconds": 8.0})
+        self.begun(id, *HOSTS)
+        self.child("web1").kill()
+        agent = self.agents["web2"]
+        child = self.child("web2")
+        agent.signal(signal.SIGKILL)
+        agent.ended()
+        eventually(lambda: not child.is_running(), "its load to end with it")
+        store = self.store(self.monitor)
+        eventually(lambda: b'"running"' in store("HGET", f"pm:run:{id}", "host web2"), "its beginning to be kept")
+        self.monitor.signal(signal.SIGKILL)
+        self.monitor.ended()
+        again = self.collector("--no-self", "--heartbeat-timeout", "3s", "--port", str(self.monitor.port)).ready()
+        self.monitor = again
+        self.agents["web2"] = self.start("web2")
+        run = self.over(id, "partial")
+        self.assertEqual(run["counts"], {"done": 2, "failed": 2})
+        self.assertIn("its process ended", run["hosts"]["web1"]["reason"])
+        self.assertIn("started anew in the middle", run["hosts"]["web2"]["reason"])
+        self.assertEqual(self.files(), [])
+
+    def test_refused(self) -> None:
+        """What an agent does not allow it refuses; the others run it."""
+        self.agents["web1"].stop()
+        self.agents["web1"] = self.agent(self.monitor, "web1", "--no-benchmarks")
+        self.up("web1")
+        self.agents["web2"].stop()
+        self.agents["web2"] = self.agent(self.monitor, "web2", "--benchmark-limit", "1s,1GiB")
+        self.up("web2")
+        run = self.over(self.begin("cpu", {"seconds": 2.0, "threads": 1}), "partial")
+        self.assertEqual(run["counts"], {"done": 2, "refused": 2})
+        self.assertIn("--no-benchmarks", run["hosts"]["web1"]["reason"])
+        self.assertIn("--benchmark-limit allows 1 s", run["hosts"]["web2"]["reason"])
+        busy = self.begin("cpu", LONG, "web3")
+        body = orjson.dumps({"kind": "cpu", "hosts": "web*"})
+        status, answer = self.monitor.ask("/api/v1/benchmarks", body, "application/json")
+        self.assertEqual((status, "such as web3" in answer["error"]), (409, True))
+        self.begun(busy, "web3")
+        self.agents["web3"].stop()
+        self.assertEqual(self.files(), [])

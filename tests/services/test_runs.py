@@ -1,0 +1,202 @@
+"""Tests for `perfmon.services.runs`, with a real store; time is the test's own."""
+
+from typing import Any
+
+from twisted.internet.task import Clock
+
+from perfmon.core.benchmarks import LOST_AFTER
+from perfmon.core.loads import BadLoad
+from perfmon.core.messages import Cancel, Kept, Progress, Result, Run
+from perfmon.services.runs import POLL, Busy, Runs
+from perfmon.storage import keys
+from tests.valkey import StoreCase
+from tests.waiting import until
+
+NOW = 1_800_000_000.0
+RETENTION = 3_600.0
+
+
+class Agent:
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[Run | Cancel | Kept] = []
+
+    def tell(self, message: Run | Cancel | Kept) -> None:
+        self.told.append(message)
+
+    def take(self) -> list[Run | Cancel | Kept]:
+        told, self.told = self.told, []
+        return told
+
+
+class RunsTests(StoreCase):
+    async def runs(self) -> Runs:
+        """A collector's; all that the test makes share the store and the time."""
+        self.clock = getattr(self, "clock", Clock())
+        runs = Runs((await self.connected()).runs, RETENTION, self.clock, lambda: NOW + self.clock.seconds())
+        self.addCleanup(runs.stopService)
+        runs.startService()
+        await self.turn(runs)
+        return runs
+
+    async def turn(self, *collectors: Runs) -> None:
+        """What each of them does every second."""
+        for runs in collectors:
+            await until(lambda runs=runs: runs._looking is None, "the last turn")  # type: ignore[misc]
+        self.clock.advance(POLL)
+        for runs in collectors:
+            await until(lambda runs=runs: runs._looking is None, "the turn")  # type: ignore[misc]
+
+    async def begin(self, runs: Runs, *hosts: str) -> str:
+        return (await runs.begin("cpu", {"seconds": 5}, hosts)).id
+
+    async def told(self, runs: Runs, id: str) -> Any:
+        found = await runs.one(id)
+        assert found is not None
+        return found
+
+    async def end(self, runs: Runs, host: str, agent: Agent, result: Result) -> None:
+        """The agent tells it, and it is kept."""
+        agent.take()
+        runs.said(host, result, agent)
+        await until(lambda: Kept(result.run) in agent.told, "it to be kept")
+
+    async def test_whole(self) -> None:
+        """A run is ordered of the agents that are here, told of as it goes, and over when all have ended."""
+        runs, web1, web2 = await self.runs(), Agent(), Agent()
+        runs.arrived("web1", web1)
+        runs.arrived("web2", web2)
+        id = await self.begin(runs, "web1", "web2")
+        (order,) = web1.take()
+        self.assertEqual(order, Run(id, "cpu", {"seconds": 5}, NOW + self.clock.seconds() + 3))
+        self.assertEqual(web2.take(), [order])
+        runs.said("web1", Progress(id, NOW + 3, {}, 0.5, {"rate": 10.0}), web1)
+        told = await self.told(runs, id)
+        self.assertEqual((told["state"], told["hosts"]["web1"]["share"]), ("running", 0.5))
+        await self.end(runs, "web1", web1, Result(id, "done", "", NOW + 3, {}, {"rate": 20.0}))
+        await self.end(runs, "web2", web2, Result(id, "done", "", NOW + 3.5, {}, {"rate": 40.0}))
+        told = await self.told(runs, id)
+        self.assertEqual((told["state"], told["skew"], told["totals"]["sum"]), ("done", 0.5, 60.0))
+        self.assertEqual([run["id"] for run in await runs.newest(10)], [id])
+        runs.arrived("web1", web1)
+        self.assertNotIn(order, web1.take())
+
+    async def test_ttl(self) -> None:
+        """Every key of a run expires."""
+        runs = await self.runs()
+        id = await self.begin(runs, "web1")
+        for key in (keys.run(id), keys.RUNS, keys.OPEN_RUNS):
+            self.assertGreater(self.server("TTL", key), RETENTION - 60, key)
+
+    async def test_reconnect(self) -> None:
+        """An agent is given the order on every connection, until it has ended there; its result is kept once."""
+        runs, agent = await self.runs(), Agent()
+        id = await self.begin(runs, "web1", "web2")
+        for _ in range(2):
+            runs.arrived("web1", agent)
+            self.assertEqual([message.id for message in agent.take() if isinstance(message, Run)], [id])
+            runs.gone("web1", agent)
+        runs.arrived("web1", agent)
+        await self.end(runs, "web1", agent, Result(id, "done", figures={"rate": 1.0}))
+        await self.end(runs, "web1", agent, Result(id, "failed", "told once more, and otherwise"))
+        self.assertEqual((await self.told(runs, id))["hosts"]["web1"]["state"], "done")
+        runs.arrived("web1", agent)
+        self.assertEqual([message for message in agent.take() if isinstance(message, Run)], [])
+
+    async def test_begun(self) -> None:
+        """An agent that comes back is told whether the run had begun on its host, also by another collector."""
+        first, agent = await self.runs(), Agent()
+        first.arrived("web1", agent)
+        id = await self.begin(first, "web1", "web2")
+        first.said("web1", Progress(id), agent)
+        first.arrived("web1", agent)
+        first.said("web1", Progress(id, NOW + 3), agent)
+        first.arrived("web1", agent)
+        await self.turn(first)
+        (await self.runs()).arrived("web1", agent)
+        told = [message.begun for message in agent.take() if isinstance(message, Run)]
+        self.assertEqual(told, [False, False, True, True])
+
+    async def test_another_collector(self) -> None:
+        """A run that another collector has begun, also before this one was started, is ordered of the agents here."""
+        first = await self.runs()
+        id = await self.begin(first, "web1", "web2")
+        second, here, there = await self.runs(), Agent(), Agent()
+        first.arrived("web1", there)
+        second.arrived("web2", here)
+        self.assertEqual([message.id for message in here.take() if isinstance(message, Run)], [id])
+        await self.end(first, "web1", there, Result(id, "done", figures={"rate": 1.0}))
+        second.said("web2", Progress(id, NOW + 3, {}, 0.25), here)
+        await self.turn(first, second)
+        self.assertEqual((await self.told(first, id))["hosts"]["web2"]["share"], 0.25)
+        await self.end(second, "web2", here, Result(id, "done", figures={"rate": 2.0}))
+        await self.turn(first, second)
+        self.assertEqual((await self.told(first, id))["state"], "done")
+        self.assertEqual(self.server("ZCARD", keys.OPEN_RUNS), 0)
+
+    async def test_lost(self) -> None:
+        """A host that tells nothing of its end is lost when that is long due; the run is partial, and says which."""
+        runs, web1, web2 = await self.runs(), Agent(), Agent()
+        runs.arrived("web1", web1)
+        runs.arrived("web2", web2)
+        id = await self.begin(runs, "web1", "web2", "web3")
+        await self.end(runs, "web1", web1, Result(id, "done", figures={"rate": 1.0}))
+        runs.said("web2", Progress(id, NOW + 3, {}, 0.5, {"rate": 9.0}), web2)
+        self.clock.advance(3 + 5 + LOST_AFTER)
+        await self.turn(runs)
+        told = await self.told(runs, id)
+        self.assertEqual((told["state"], told["counts"]), ("partial", {"done": 1, "lost": 2}))
+        self.assertEqual(told["hosts"]["web2"]["reason"], "it said nothing of its end")
+        self.assertEqual((told["hosts"]["web2"]["share"], told["hosts"]["web2"]["figures"]), (0.5, {"rate": 9.0}))
+        self.assertEqual(told["hosts"]["web3"]["reason"], "it was not connected")
+        await self.end(runs, "web2", web2, Result(id, "done", figures={"rate": 2.0}))
+        self.assertEqual((await self.told(runs, id))["hosts"]["web2"]["state"], "lost")
+
+    async def test_cancel(self) -> None:
+        """A run that is cancelled is ended on all hosts, by each collector; who is not there does not hold it up."""
+        first, second, web1, web2 = await self.runs(), await self.runs(), Agent(), Agent()
+        first.arrived("web1", web1)
+        second.arrived("web2", web2)
+        id = await self.begin(first, "web1", "web2", "web3")
+        await self.turn(first, second)
+        web1.take(), web2.take()
+        self.assertTrue(await first.cancel(id, "enough"))
+        await self.turn(first, second)
+        self.assertEqual((web1.take(), web2.take()), ([Cancel(id, "enough")], [Cancel(id, "enough")]))
+        for runs, host, agent in ((first, "web1", web1), (second, "web2", web2)):
+            await self.end(runs, host, agent, Result(id, "cancelled", "enough"))
+        self.clock.advance(20.0)
+        await self.turn(first, second)
+        told = await self.told(first, id)
+        self.assertEqual((told["state"], told["counts"]), ("cancelled", {"cancelled": 3}))
+        self.assertFalse(await first.cancel(id, "again"))
+        self.assertFalse(await first.cancel("nope", "why not"))
+
+    async def test_busy(self) -> None:
+        """A host that has not ended one run is not given another."""
+        runs, agent = await self.runs(), Agent()
+        runs.arrived("web1", agent)
+        id = await self.begin(runs, "web1")
+        with self.assertRaisesRegex(Busy, "such as web1"):
+            await self.begin(runs, "web1", "web2")
+        await self.end(runs, "web1", agent, Result(id, "done"))
+        await self.begin(runs, "web1", "web2")
+
+    async def test_bad(self) -> None:
+        """What no agent could run is not begun."""
+        runs = await self.runs()
+        with self.assertRaises(BadLoad):
+            await runs.begin("cpu", {"seconds": -1}, ["web1"])
+        self.assertEqual(await runs.newest(10), [])
+
+    async def test_strangers(self) -> None:
+        """A result of a run that there is not, or that is not the host's, is taken from the agent, and not kept."""
+        runs, agent = await self.runs(), Agent()
+        runs.arrived("web9", agent)
+        id = await self.begin(runs, "web1")
+        for run in (id, "nope"):
+            await self.end(runs, "web9", agent, Result(run, "done"))
+        runs.said("web9", Progress(id, NOW), agent)
+        self.assertEqual(list((await self.told(runs, id))["hosts"]), ["web1"])
+        self.assertEqual(self.server("EXISTS", keys.run("nope")), 0)

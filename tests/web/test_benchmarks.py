@@ -1,0 +1,88 @@
+"""Tests for `perfmon.web.benchmarks`."""
+
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+
+from perfmon.core.loads import BadLoad
+from tests.web.fakes import Answer, ApiTestCase, Away, Occupied, described
+
+PATH = "/api/v1/benchmarks"
+
+
+class BeginTests(ApiTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.backend.answers["hosts"] = [
+            described("web1", kind="agent", labels={"role": "web"}),
+            described("web2", kind="agent", state="late", labels={"role": "db"}),
+            described("web3", kind="agent", state="departed", labels={"role": "web"}),
+            described("mail1", kind="sender", labels={"role": "web"}),
+        ]
+
+    def begin(self, **body: Any) -> Answer:
+        return self.post(orjson.dumps(body), path=PATH)
+
+    def test_hosts(self) -> None:
+        """Of those that match, the hosts with an agent that is there."""
+        for body, hosts in (
+            ({"hosts": "*"}, ["web1", "web2"]),
+            ({"label": "role=web"}, ["web1"]),
+            ({"hosts": "w*", "label": "role=db"}, ["web2"]),
+        ):
+            answer = self.begin(kind="cpu", parameters={"seconds": 5}, **body)
+            self.assertEqual(answer.status, HTTPStatus.OK, answer.body)
+            self.assertEqual(self.backend.asked.pop(), ("begin_benchmark", "cpu", {"seconds": 5}, hosts, 3.0))
+        self.begin(kind="cpu", hosts="*", lead=0.5)
+        self.assertEqual(self.backend.asked.pop()[-1], 0.5)
+        none = self.begin(kind="cpu", label="role=cache")
+        self.assert_refused(none, HTTPStatus.NOT_FOUND, "no host with an agent")
+
+    def test_bad(self) -> None:
+        """What cannot be asked is refused in a sentence that says how to."""
+        for body, words in (
+            ({"kind": "cpu"}, '"hosts"'),
+            ({"hosts": "*"}, "kind is needed"),
+            ({"kind": 7, "hosts": "*"}, "kind is needed"),
+            ({"kind": "cpu", "hosts": 7}, '"hosts"'),
+            ({"kind": "cpu", "hosts": "x" * 2_000}, "pattern over"),
+            ({"kind": "cpu", "label": "web"}, "NAME=VALUE"),
+            ({"kind": "cpu", "hosts": "*", "lead": "3s"}, "lead is a number"),
+            ({"kind": "cpu", "hosts": "*", "lead": -1}, "lead is a number"),
+            ({"kind": "cpu", "hosts": "*", "lead": True}, "lead is a number"),
+            ({"kind": "cpu", "hosts": "*", "lead": 1e9}, "lead is a number"),
+            ({"kind": "cpu", "hosts": "*", "command": "rm"}, "'command' is unknown"),
+        ):
+            self.assert_refused(self.begin(**body), HTTPStatus.BAD_REQUEST, words)
+        self.assertEqual([asked for asked in self.backend.asked if asked[0] == "begin_benchmark"], [])
+        self.assertEqual(self.post(b"{}", "text/plain", PATH).status, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+
+    def test_refused(self) -> None:
+        """What the collector does not begin, and why."""
+        for problem, status in (
+            (BadLoad("parameters of cpu: nonsense"), HTTPStatus.BAD_REQUEST),
+            (Occupied("web1 runs another"), HTTPStatus.CONFLICT),
+            (Away("connection refused"), HTTPStatus.SERVICE_UNAVAILABLE),
+        ):
+            self.backend.answers["begin_benchmark"] = problem
+            self.assert_refused(self.begin(kind="cpu", hosts="*"), status, str(problem))
+
+
+class OthersTests(ApiTestCase):
+    def test_list(self) -> None:
+        """The newest, up to a limit that has its limits."""
+        self.ask(PATH)
+        self.ask(PATH + "?limit=5")
+        self.assertEqual(self.backend.asked, [("benchmarks", 100), ("benchmarks", 5)])
+        self.backend.asked.clear()
+        for limit in ("0", "-1", "1001", "many", "", "99999"):
+            self.assert_bad(self.ask(f"{PATH}?limit={limit}"), "limit is 1 to 1000")
+
+    def test_unknown(self) -> None:
+        """One that there is not is a 404, one that is over cannot be cancelled."""
+        self.backend.answers |= {"benchmark": None, "cancel_benchmark": False}
+        for method in ("GET", "DELETE"):
+            self.assert_refused(self.ask(f"{PATH}/7", method), HTTPStatus.NOT_FOUND, "no benchmark '7'")
+        self.backend.answers["benchmark"] = {"id": "7"}
+        self.assert_refused(self.ask(f"{PATH}/7", "DELETE"), HTTPStatus.CONFLICT, "is over")
