@@ -1,6 +1,7 @@
 """The command line's ``bench``: begin a benchmark on many hosts, follow it, and show what came of it."""
 
 import argparse
+import csv
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -10,7 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from perfmon.client import Client
+from perfmon.client import Client, ClientError
 from perfmon.wording import moment, written
 
 Shown = tuple[Any, Callable[[Console], None]]
@@ -68,6 +69,10 @@ def add_bench(commands: Any, common: argparse.ArgumentParser) -> None:
     show = kinds.add_parser("show", parents=[common], help="one benchmark, host by host")
     show.add_argument("id")
     show.set_defaults(run=_show)
+    show.add_argument("--csv", action="store_true", help="a line for each host and figure")
+    compare = kinds.add_parser("compare", parents=[common], help="two benchmarks of a kind, host by host")
+    compare.add_argument("ids", nargs=2, metavar="id")
+    compare.set_defaults(run=_compare)
     cancel = kinds.add_parser("cancel", parents=[common], help="end one early")
     cancel.add_argument("id")
     cancel.set_defaults(run=_cancel)
@@ -138,7 +143,39 @@ async def _list(client: Client, options: argparse.Namespace) -> Shown:
 
 async def _show(client: Client, options: argparse.Namespace) -> Shown:
     run = await client.get(f"{_PATH}/{quote(options.id, safe='')}", {})
-    return run, lambda console: _print_run(console, run)
+    return run, lambda console: (_print_csv if options.csv else _print_run)(console, run)
+
+
+def _print_csv(console: Console, run: dict[str, Any]) -> None:
+    """RFC 4180: host, state, figure, value."""
+    lines = csv.writer(console.file)
+    lines.writerow(("host", "state", "figure", "value"))
+    for host, at in run["hosts"].items():
+        lines.writerows((host, at["state"], name, value) for name, value in at["figures"].items())
+        if not at["figures"]:
+            lines.writerow((host, at["state"], "", ""))
+
+
+async def _compare(client: Client, options: argparse.Namespace) -> Shown:
+    one, other = [await client.get(f"{_PATH}/{quote(id, safe='')}", {}) for id in options.ids]
+    if one["kind"] != other["kind"]:
+        raise ClientError(
+            f"{one['id']} is {one['kind']}, {other['id']} is {other['kind']}: they have nothing in common"
+        )
+
+    def show(console: Console) -> None:
+        table = Table(box=None)
+        table.add_column("host")
+        for heading in (one["id"], other["id"], "ratio"):
+            table.add_column(heading, justify="right")
+        for host in dict.fromkeys([*one["hosts"], *other["hosts"]]):
+            rates = [run["hosts"].get(host, {"figures": {}})["figures"].get("rate") for run in (one, other)]
+            cells = ["" if rate is None else f"{written(rate, 'By')}/s" for rate in rates]
+            ratio = f"{rates[1] / rates[0]:.2f}" if rates[0] and rates[1] else ""
+            table.add_row(Text(host), *cells, ratio)
+        console.print(table)
+
+    return [one, other], show
 
 
 async def _cancel(client: Client, options: argparse.Namespace) -> Shown:

@@ -19,11 +19,14 @@ from twisted.python.failure import Failure
 
 from perfmon.core.benchmarks import CANCELLED, LEAD, SPEC, HostRun, Spec, described, hosts_of, summary
 from perfmon.core.loads import checked_load
-from perfmon.core.messages import Cancel, Kept, Progress, Result, Run
+from perfmon.core.messages import Cancel, Figures, Kept, Progress, Result, Run
 from perfmon.net.seams import Runner
 from perfmon.storage.store import StoreUnavailable
 
 POLL = 1.0  # s
+
+# Figures that are kept of one host; ours tell a dozen.
+MAX_FIGURES = 100
 
 # A run that was cancelled is over so long after, also where hosts say nothing.
 _CANCEL_GRACE = 15.0  # s
@@ -39,6 +42,12 @@ class RunStore(Protocol):
     async def note_run(self, id: str, host: str, value: str) -> None: ...
     async def cancel_run(self, id: str, reason: str, due: float) -> None: ...
     async def close_run(self, id: str) -> None: ...
+
+
+def _bounded(figures: Figures) -> Figures:
+    """What is kept of an agent's figures: it may be any, and send any."""
+    some = list(figures.items())[:MAX_FIGURES]
+    return {name[:100]: value[:100] if isinstance(value, str) else value for name, value in some}
 
 
 class Busy(Exception):
@@ -101,12 +110,14 @@ class Runs(Service):
         run = self._open.get(message.run)
         if run is not None and host in run.spec.hosts and not run.hosts.get(host, HostRun()).ended:
             state = "ready" if message.began is None else "running"
-            run.hosts[host] = HostRun(state, "", message.began, message.share, message.expected, message.figures)
+            expected, figures = _bounded(message.expected), _bounded(message.figures)
+            run.hosts[host] = HostRun(state, "", message.began, message.share, expected, figures)
             self._changed.add((message.run, host))
 
     async def _keep(self, host: str, result: Result, agent: Runner) -> None:
         share = 1.0 if result.state == "done" else 0.0
-        ended = HostRun(result.state, result.reason[:500], result.began, share, result.expected, result.figures)
+        expected, figures = _bounded(result.expected), _bounded(result.figures)
+        ended = HostRun(result.state, result.reason[:500], result.began, share, expected, figures)
         try:
             if ended.ended and host in await self._hosts_of(result.run):
                 await self._end(result.run, host, ended)
@@ -185,9 +196,10 @@ class Runs(Service):
         fields = await self._store.run(id)
         return described(self._newest(id, fields)) if SPEC in fields else None
 
-    async def newest(self, limit: int) -> list[dict[str, Any]]:
-        """The newest runs, in a few words each."""
-        return [summary(fields) for fields in await self._store.runs(limit) if SPEC in fields]
+    async def newest(self, limit: int, host: str = "") -> list[dict[str, Any]]:
+        """The newest runs, in a few words each; with a `host` those of them that it takes part in."""
+        found = [fields for fields in await self._store.runs(limit) if SPEC in fields]
+        return [summary(fields) for fields in found if not host or host in Spec.decode(fields[SPEC]).hosts]
 
     def _newest(self, id: str, fields: Mapping[str, str]) -> Mapping[str, str]:
         """With the progress that is known here, and not in the store yet."""

@@ -53,7 +53,9 @@ class Backend(Protocol):
     async def begin_benchmark(self, kind: str, parameters: Any, hosts: Sequence[str], lead: float) -> Spec:
         """Begins a run on these hosts in `lead` s. May raise `BadLoad` and `busy`."""
 
-    async def benchmarks(self, limit: int) -> list[dict[str, Any]]: ...
+    async def benchmarks(self, limit: int, host: str) -> list[dict[str, Any]]:
+        """The newest; with a `host` those of them that it takes part in."""
+
     async def benchmark(self, id: str) -> dict[str, Any] | None: ...
     async def cancel_benchmark(self, id: str) -> bool:
         """False where there is none that goes on."""

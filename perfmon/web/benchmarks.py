@@ -29,7 +29,7 @@ class BenchmarksApi:
     def routes(self) -> list[Route]:
         return [
             Route("POST", "/api/v1/benchmarks", self._begin),
-            Route("GET", "/api/v1/benchmarks", self._list, frozenset({"limit"})),
+            Route("GET", "/api/v1/benchmarks", self._list, frozenset({"limit", "host"})),
             Route("GET", "/api/v1/benchmarks/{id}", self._one),
             Route("DELETE", "/api/v1/benchmarks/{id}", self._cancel),
         ]
@@ -82,7 +82,9 @@ class BenchmarksApi:
         limit = int(text) if text.isascii() and text.isdecimal() and len(text) < 5 else 0
         if not 0 < limit <= MAX_RUNS:
             raise bad_request(f"limit is 1 to {MAX_RUNS}")
-        return {"benchmarks": await asked(self._backend, self._backend.benchmarks(limit))}
+        return {
+            "benchmarks": await asked(self._backend, self._backend.benchmarks(limit, call.parameters.get("host", "")))
+        }
 
     async def _one(self, call: Call) -> Any:
         found = await asked(self._backend, self._backend.benchmark(call.path["id"]))

@@ -28,6 +28,7 @@ PAGE_FILES = {
     b"events.js": "events.js",
     b"host.js": "host.js",
     b"explore.js": "explore.js",
+    b"benchmarks.js": "benchmarks.js",
     b"charts.js": "charts.js",
     b"chart.js": "chart.js",
     b"series.js": "series.js",

@@ -19,6 +19,7 @@ from perfmon.core.messages import (
     MAX_SCHEMA,
     PROTOCOL,
     Ack,
+    Cancel,
     Echo,
     Error,
     FromAgent,
@@ -28,13 +29,17 @@ from perfmon.core.messages import (
     Heartbeat,
     Hello,
     Interval,
+    Kept,
     LineBuffer,
     Metrics,
     Noted,
+    Progress,
     ProtocolError,
     Reconnect,
     Refused,
     Resend,
+    Result,
+    Run,
     Samples,
     Sampling,
     Start,
@@ -49,6 +54,7 @@ from perfmon.core.messages import (
 integers = st.integers(-(2**63), 2**63 - 1)
 floats = st.floats(allow_nan=False, allow_infinity=False)
 texts = st.text(max_size=20)
+figures = st.dictionaries(texts, st.one_of(floats, integers, st.booleans(), texts), max_size=3)
 dictionaries = st.dictionaries(texts, texts, max_size=3)
 
 from_agents = st.one_of(
@@ -58,6 +64,8 @@ from_agents = st.one_of(
     st.builds(Heartbeat, floats, st.none() | floats, st.none() | floats),
     st.builds(Gap, integers, integers, floats, floats, texts),
     st.builds(Sampling, st.booleans(), floats),
+    st.builds(Progress, texts, st.none() | floats, figures, floats, figures),
+    st.builds(Result, texts, texts, texts, st.none() | floats, figures, figures),
     st.builds(Goodbye, texts),
 )
 from_collectors = st.one_of(
@@ -71,6 +79,9 @@ from_collectors = st.one_of(
     st.builds(Stop),
     st.builds(Start),
     st.builds(Interval, floats),
+    st.builds(Run, texts, texts, figures, floats, st.booleans()),
+    st.builds(Cancel, texts, texts),
+    st.builds(Kept, texts),
     st.builds(Reconnect, texts, floats),
 )
 
@@ -90,6 +101,8 @@ class CodecTests(SynchronousTestCase):
                 b'{"type":"gap","id":1,"rounds":3,"start":2.5,"stop":4.5,"reason":"full"}',
             ),
             (Sampling(True, 2.0), b'{"type":"sampling","stopped":true,"interval":2.0}'),
+            (Progress("7", 2.5, share=0.5), b'{"type":"progress","run":"7","began":2.5,"share":0.5}'),
+            (Result("7", "done", figures={"x": 1}), b'{"type":"result","run":"7","state":"done","figures":{"x":1}}'),
             (Goodbye(), b'{"type":"goodbye"}'),
             (Goodbye("upgrade"), b'{"type":"goodbye","reason":"upgrade"}'),
             (Welcome(1, 2.0, 6.0), b'{"type":"welcome","protocol":1,"heartbeat":2.0,"timeout":6.0}'),
@@ -102,6 +115,12 @@ class CodecTests(SynchronousTestCase):
             (Stop(), b'{"type":"stop"}'),
             (Start(), b'{"type":"start"}'),
             (Interval(5.0), b'{"type":"interval","interval":5.0}'),
+            (
+                Run("7", "cpu", {"seconds": 5}, 2.5),
+                b'{"type":"run","id":"7","kind":"cpu","parameters":{"seconds":5},"start":2.5}',
+            ),
+            (Cancel("7", "enough"), b'{"type":"cancel","id":"7","reason":"enough"}'),
+            (Kept("7"), b'{"type":"kept","run":"7"}'),
             (Reconnect("stops", 2.0), b'{"type":"reconnect","reason":"stops","within":2.0}'),
         ):
             self.assertEqual(encode(message), text + b"\n")

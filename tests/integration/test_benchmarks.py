@@ -1,5 +1,6 @@
 """Benchmarks on real agents, by the command line and by the API, with what may go wrong in the middle."""
 
+import csv
 import re
 import signal
 from itertools import pairwise
@@ -92,6 +93,14 @@ class BenchmarkTests(IntegrationTestCase):
         disk = perfmon("bench", "disk-write", "--on", "web1", "--seconds", "1", "--roll", "1MiB", "--chunk", "64KiB")
         self.assertRegex(disk, r"disk-write, seconds 1.0, chunk 65536, roll 1048576")
         self.assertEqual(len(re.findall(r"done", perfmon("bench", "list"))), 6)
+        runs = self.monitor.get("/api/v1/benchmarks")["benchmarks"]
+        disk_run, second, first = [run["id"] for run in runs]
+        lines = list(csv.reader(perfmon("bench", "show", first, "--csv").splitlines()))
+        self.assertEqual(lines[0], ["host", "state", "figure", "value"])
+        told = self.told(first)["hosts"]["web2"]["figures"]
+        self.assertEqual({name: float(value) for host, _, name, value in lines[1:] if host == "web2"}, told)
+        self.assertRegex(perfmon("bench", "compare", first, second), r"web1 +\S+ \S+B/s +\S+ \S+B/s +\d+\.\d\d")
+        self.assertIn("nothing in common", perfmon("bench", "compare", first, disk_run, ends=1))
         begun = perfmon("bench", "cpu", "--on", "web1", "--seconds", "600", "--detach")
         id = begun.strip().rpartition("\n")[2].partition(":")[0]
         self.assertIn(id, perfmon("bench", "cancel", id))

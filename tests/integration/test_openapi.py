@@ -10,6 +10,7 @@ from tests.integration.harness import Collector, IntegrationTestCase, eventually
 
 QUERIES = {"/api/v1/query": {"metric": "*"}, "/api/v1/hosts/{host}/export": {"format": "ndjson"}}
 BODIES = {
+    "/api/v1/benchmarks": {"kind": "cpu", "hosts": "web1", "parameters": {"seconds": 1}},
     "/api/v1/hosts/{host}/interval": {"interval": 5},
     "/api/v1/hosts/{host}/absence": {"for": "2h"},
     "/api/v1/samples": {"host": "script", "samples": [{"metric": "x", "value": 1}, {"metric": "a b", "value": 1}]},
@@ -27,6 +28,8 @@ def strict(schema: Any) -> Any:
 
 
 class OpenApiTests(IntegrationTestCase):
+    benchmark = ""  # id of the one that was begun
+
     def test_answers(self) -> None:
         """Every operation is answered as it says, and what is wrong as an error."""
         collector = self.collector("--name", "self", "--interval", "200ms").ready()
@@ -43,11 +46,13 @@ class OpenApiTests(IntegrationTestCase):
 
     def check(self, collector: Collector, document: Any, path: str, method: str, operation: Any) -> None:
         body, kind = (orjson.dumps(BODIES.get(path, {})), "application/json") if method == "post" else (None, "")
-        asked = path.replace("{host}", "web1")
+        asked = path.replace("{host}", "web1").replace("{id}", self.benchmark)
         if path.endswith(("/export", "/plain", "/live")):
             return  # no JSON
         status, answer = collector.ask(asked, body, kind, **QUERIES.get(path, {}))
         self.assertEqual(status, 200, (path, answer))
+        if (method, path) == ("post", "/api/v1/benchmarks"):
+            self.benchmark = answer["id"]
         schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
         self.valid(document, schema, answer, path)
         if operation["parameters"] or method == "post":

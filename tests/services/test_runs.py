@@ -6,8 +6,8 @@ from twisted.internet.task import Clock
 
 from perfmon.core.benchmarks import LOST_AFTER
 from perfmon.core.loads import BadLoad
-from perfmon.core.messages import Cancel, Kept, Progress, Result, Run
-from perfmon.services.runs import POLL, Busy, Runs
+from perfmon.core.messages import Cancel, Figures, Kept, Progress, Result, Run
+from perfmon.services.runs import MAX_FIGURES, POLL, Busy, Runs
 from perfmon.storage import keys
 from tests.valkey import StoreCase
 from tests.waiting import until
@@ -78,7 +78,8 @@ class RunsTests(StoreCase):
         await self.end(runs, "web2", web2, Result(id, "done", "", NOW + 3.5, {}, {"rate": 40.0}))
         told = await self.told(runs, id)
         self.assertEqual((told["state"], told["skew"], told["totals"]["sum"]), ("done", 0.5, 60.0))
-        self.assertEqual([run["id"] for run in await runs.newest(10)], [id])
+        for host, expected in (("", [id]), ("web2", [id]), ("web3", [])):
+            self.assertEqual([run["id"] for run in await runs.newest(10, host)], expected)
         runs.arrived("web1", web1)
         self.assertNotIn(order, web1.take())
 
@@ -189,6 +190,18 @@ class RunsTests(StoreCase):
         with self.assertRaises(BadLoad):
             await runs.begin("cpu", {"seconds": -1}, ["web1"])
         self.assertEqual(await runs.newest(10), [])
+
+    async def test_too_much(self) -> None:
+        """What an agent sends too much of is cut."""
+        runs, agent = await self.runs(), Agent()
+        runs.arrived("web1", agent)
+        id = await self.begin(runs, "web1")
+        many: Figures = {f"{number:0200}": "x" * 1_000 for number in range(1_000)}
+        await self.end(runs, "web1", agent, Result(id, "failed", "y" * 1_000, figures=many))
+        at = (await self.told(runs, id))["hosts"]["web1"]
+        self.assertLessEqual(len(at["figures"]), MAX_FIGURES)
+        self.assertEqual({len(value) for value in at["figures"].values()}, {100})
+        self.assertEqual(len(at["reason"]), 500)
 
     async def test_strangers(self) -> None:
         """A result of a run that there is not, or that is not the host's, is taken from the agent, and not kept."""

@@ -137,8 +137,8 @@ class StandIn:
         begun: Spec = await self._answer("begin_benchmark", kind, parameters, hosts, lead)
         return begun
 
-    async def benchmarks(self, limit: int) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = await self._answer("benchmarks", limit)
+    async def benchmarks(self, limit: int, host: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = await self._answer("benchmarks", limit, host)
         return found
 
     async def benchmark(self, id: str) -> dict[str, Any] | None:

@@ -73,8 +73,8 @@ class OthersTests(ApiTestCase):
     def test_list(self) -> None:
         """The newest, up to a limit that has its limits."""
         self.ask(PATH)
-        self.ask(PATH + "?limit=5")
-        self.assertEqual(self.backend.asked, [("benchmarks", 100), ("benchmarks", 5)])
+        self.ask(PATH + "?limit=5&host=web1")
+        self.assertEqual(self.backend.asked, [("benchmarks", 100, ""), ("benchmarks", 5, "web1")])
         self.backend.asked.clear()
         for limit in ("0", "-1", "1001", "many", "", "99999"):
             self.assert_bad(self.ask(f"{PATH}?limit={limit}"), "limit is 1 to 1000")

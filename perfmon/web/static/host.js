@@ -3,7 +3,7 @@
 import { Chart } from "./chart.js";
 import { chartOf, chartsFor, linesOf, wantedOf } from "./charts.js";
 import { eventItem } from "./events.js";
-import { full, make, moment, put, span as lasting, writer } from "./format.js";
+import { full, make, moment, put, span as lasting, stamp, writer } from "./format.js";
 import { kindOf, planOf } from "./hosts.js";
 import { Range, RangePicker, span } from "./range.js";
 import { address, go } from "./route.js";
@@ -23,6 +23,7 @@ export class HostView {
   #charts = new Map(); // by title
   #set = null;
   #events = [];
+  #benchmarks = []; // that were run in the range
   #looking = new AbortController();
   #looked = 0; // ms
   #busy = false;
@@ -124,12 +125,14 @@ export class HostView {
       this.picker.show(range, this.collector.now);
       const path = `api/v1/hosts/${encodeURIComponent(this.#name)}`;
       const given = { host: this.#name, since: from, until, limit: MOST_EVENTS, order: "desc" };
-      const [known, { events }] = await Promise.all([
+      const [known, { events }, { benchmarks }] = await Promise.all([
         this.collector.ask(path, {}, signal),
         this.collector.ask("api/v1/events", given, signal),
+        this.collector.ask("api/v1/benchmarks", { host: this.#name }, signal),
       ]);
       this.#known = known;
       this.#events = events;
+      this.#benchmarks = benchmarks.filter(({ start, seconds }) => start < until && start + seconds > from);
       this.#describe();
       await this.#draw([from, until], signal);
       put(this.parts.problem, "");
@@ -159,13 +162,19 @@ export class HostView {
       const chart = this.#chartOf(definition);
       if (chart.element === place) place = place.nextSibling;
       else this.parts.charts.insertBefore(chart.element, place);
-      chart.draw(set.times, lines, [from, until], this.#events);
+      chart.draw(set.times, lines, [from, until], [...this.#events, ...this.#spans()]);
     }
     for (const [title, chart] of this.#charts) {
       if (shown.has(title)) continue;
       chart.remove();
       this.#charts.delete(title);
     }
+  }
+
+  /** Beginning and end of each benchmark. */
+  #spans() {
+    const moments = this.#benchmarks.flatMap(({ start, seconds }) => [start, start + seconds]);
+    return moments.map((at) => ({ at, kind: "accent" }));
   }
 
   /** The charts that the host has, and those that were asked for. */
@@ -226,7 +235,10 @@ export class HostView {
         return link;
       }),
     );
-    this.parts.events.replaceChildren(...this.#events.map((event) => eventItem(event, now)));
+    this.parts.events.replaceChildren(
+      ...this.#benchmarks.map((run) => benchmarkItem(run, now)),
+      ...this.#events.map((event) => eventItem(event, now)),
+    );
     this.#find();
   }
 
@@ -280,6 +292,17 @@ export class HostView {
       .save(`api/v1/hosts/${encodeURIComponent(this.#name)}/export`, given, `${this.#name}.csv`)
       .catch((error) => put(this.parts.problem, `The samples could not be saved: ${error.message}`));
   }
+}
+
+/** A benchmark among the events. */
+function benchmarkItem({ id, kind, start, state }, now) {
+  const item = make("li");
+  const text = make("span", "told");
+  const link = make("a", "", `${kind} ${id}`);
+  link.href = address("benchmarks", id);
+  text.append("benchmark ", link);
+  item.append(stamp(start, now), make("span", `mark ${state}`, state), text);
+  return item;
 }
 
 /** A metric that can be chosen, and room for its value. */
