@@ -7,7 +7,7 @@ a connection, with a collector, or with an agent's collector being another one t
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from twisted.application.service import Service
@@ -59,9 +59,18 @@ class _Open:
     """A run that is not over."""
 
     spec: Spec
-    hosts: dict[str, HostRun]
     due: float  # s since the epoch
+    hosts: dict[str, HostRun] = field(default_factory=dict)  # that have told of it
+    left: set[str] = field(default_factory=set)  # hosts that have not ended
     cancelled: str | None = None
+
+    def __post_init__(self) -> None:
+        self.left.update(self.spec.hosts)
+
+    def take(self, told: Mapping[str, HostRun]) -> None:
+        """How it is on some hosts."""
+        self.hosts.update(told)
+        self.left.difference_update(host for host, at in told.items() if at.ended)
 
 
 class Runs(Service):
@@ -108,10 +117,10 @@ class Runs(Service):
             ensureDeferred(self._keep(host, message, agent)).addErrback(self._failed)
             return
         run = self._open.get(message.run)
-        if run is not None and host in run.spec.hosts and not run.hosts.get(host, HostRun()).ended:
+        if run is not None and host in run.left:
             state = "ready" if message.began is None else "running"
             expected, figures = _bounded(message.expected), _bounded(message.figures)
-            run.hosts[host] = HostRun(state, "", message.began, message.share, expected, figures)
+            run.take({host: HostRun(state, "", message.began, message.share, expected, figures)})
             self._changed.add((message.run, host))
 
     async def _keep(self, host: str, result: Result, agent: Runner) -> None:
@@ -119,34 +128,32 @@ class Runs(Service):
         expected, figures = _bounded(result.expected), _bounded(result.figures)
         ended = HostRun(result.state, result.reason[:500], result.began, share, expected, figures)
         try:
-            if ended.ended and host in await self._hosts_of(result.run):
+            if ended.ended and await self._takes_part(result.run, host):
                 await self._end(result.run, host, ended)
         except StoreUnavailable:
             return  # the connection has logged it, and the agent says it again
         agent.tell(Kept(result.run))
 
-    async def _hosts_of(self, id: str) -> Sequence[str]:
-        """Of a run, also of one that is over; none where it is not known."""
+    async def _takes_part(self, id: str, host: str) -> bool:
+        """Whether a run is on `host`, also one that is over."""
         run = self._open.get(id)
-        if run is not None:
-            return run.spec.hosts
+        if run is not None and host in run.left:
+            return True
         fields = await self._store.run(id)
-        return Spec.decode(fields[SPEC]).hosts if SPEC in fields else ()
+        return SPEC in fields and host in Spec.decode(fields[SPEC]).hosts
 
     async def _end(self, id: str, host: str, ended: HostRun) -> None:
         await self._store.note_run(id, host, ended.encode())
         self._changed.discard((id, host))
         run = self._open.get(id)
         if run is not None:
-            run.hosts[host] = ended
+            run.take({host: ended})
             await self._close_if_over(run)
 
     async def _close_if_over(self, run: _Open) -> None:
-        missing = self._not_ended(run)
-        if missing and not any(host in self._here for host in missing):
+        if run.left and not any(host in self._here for host in run.left):
             await self._refresh(run)
-            missing = self._not_ended(run)
-        if not missing:
+        if not run.left:
             await self._store.close_run(run.spec.id)
             self._open.pop(run.spec.id, None)
             self._log.info("benchmark {id} is over", id=run.spec.id)
@@ -154,11 +161,7 @@ class Runs(Service):
     async def _refresh(self, run: _Open) -> None:
         """Takes in what other collectors have heard of it."""
         theirs = hosts_of(await self._store.run(run.spec.id))
-        run.hosts |= {host: at for host, at in theirs.items() if host not in self._here or at.ended}
-
-    @staticmethod
-    def _not_ended(run: _Open) -> list[str]:
-        return [host for host in run.spec.hosts if not run.hosts.get(host, HostRun()).ended]
+        run.take({host: at for host, at in theirs.items() if host not in self._here or at.ended})
 
     # -- what people call
 
@@ -167,9 +170,9 @@ class Runs(Service):
         load = checked_load(kind, parameters)
         await self._look()
         wanted = set(hosts)
-        for run in [run for run in self._open.values() if wanted.intersection(self._not_ended(run))]:
+        for run in [run for run in self._open.values() if wanted & run.left]:
             await self._refresh(run)
-        busy = sorted({host for run in self._open.values() for host in self._not_ended(run)} & wanted)
+        busy = sorted({host for run in self._open.values() for host in wanted & run.left})
         if busy:
             raise Busy(
                 f"{len(busy)} of these hosts run another benchmark, such as {busy[0]}; wait for it, or cancel it"
@@ -253,17 +256,18 @@ class Runs(Service):
                 self._cancel(run, fields[CANCELLED])
 
     def _add(self, spec: Spec, hosts: dict[str, HostRun], due: float) -> _Open:
-        run = self._open[spec.id] = _Open(spec, hosts, due)
+        run = self._open[spec.id] = _Open(spec, due)
+        run.take(hosts)
         for host in spec.hosts:
             self._order(run, host)
         return run
 
     def _order(self, run: _Open, host: str) -> None:
-        agent, at = self._here.get(host), run.hosts.get(host, HostRun())
-        if agent is None or host not in run.spec.hosts or at.ended:
+        agent = self._here.get(host)
+        if agent is None or host not in run.left:
             return
         if run.cancelled is None:
-            spec = run.spec
+            spec, at = run.spec, run.hosts.get(host, HostRun())
             agent.tell(Run(spec.id, spec.kind, spec.parameters, spec.start, begun=at.began is not None))
         else:
             agent.tell(Cancel(run.spec.id, run.cancelled))
@@ -286,7 +290,7 @@ class Runs(Service):
         now = self._wall()
         for run in [run for run in self._open.values() if run.due < now]:
             await self._refresh(run)
-            for host in self._not_ended(run):
+            for host in sorted(run.left):
                 at = run.hosts.get(host, HostRun())
                 missing = "it was not connected" if host not in self._here else "it said nothing of its end"
                 state = "cancelled" if run.cancelled is not None and at.state == "waiting" else "lost"
