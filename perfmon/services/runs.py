@@ -86,6 +86,7 @@ class Runs(Service):
         self._here: dict[str, Runner] = {}
         self._open: dict[str, _Open] = {}
         self._changed: set[tuple[str, str]] = set()  # (run, host) whose progress is not in the store
+        self._unkept: dict[tuple[str, str], tuple[Result, Runner]] = {}  # what the store did not take
         self._looking: Deferred[None] | None = None
         self._polls = LoopingCall(self._poll)
         self._polls.clock = clock
@@ -131,7 +132,9 @@ class Runs(Service):
             if ended.ended and await self._takes_part(result.run, host):
                 await self._end(result.run, host, ended)
         except StoreUnavailable:
-            return  # the connection has logged it, and the agent says it again
+            self._unkept[result.run, host] = result, agent  # the connection has logged it; it is tried again
+            return
+        self._unkept.pop((result.run, host), None)
         agent.tell(Kept(result.run))
 
     async def _takes_part(self, id: str, host: str) -> bool:
@@ -232,6 +235,8 @@ class Runs(Service):
     async def _turn(self) -> None:
         try:
             await self._look()
+            for (_, host), (result, agent) in list(self._unkept.items()):
+                await self._keep(host, result, agent)
             await self._write_progress()
             await self._settle()
         except StoreUnavailable:

@@ -9,6 +9,7 @@ from perfmon.core.loads import BadLoad
 from perfmon.core.messages import Cancel, Figures, Kept, Progress, Result, Run
 from perfmon.services.runs import MAX_FIGURES, POLL, Busy, Runs
 from perfmon.storage import keys
+from perfmon.storage.store import StoreUnavailable
 from tests.valkey import StoreCase
 from tests.waiting import until
 
@@ -190,6 +191,26 @@ class RunsTests(StoreCase):
         with self.assertRaises(BadLoad):
             await runs.begin("cpu", {"seconds": -1}, ["web1"])
         self.assertEqual(await runs.newest(10), [])
+
+    async def test_store_away(self) -> None:
+        """What the store does not take is kept when it is back, also without a new connection."""
+        runs, agent = await self.runs(), Agent()
+        runs.arrived("web1", agent)
+        id = await self.begin(runs, "web1")
+        agent.take()
+        real = runs._store.note_run
+
+        async def away(id: str, host: str, value: str) -> None:
+            raise StoreUnavailable("away")
+
+        self.patch(runs._store, "note_run", away)
+        runs.said("web1", Result(id, "done", figures={"rate": 1.0}), agent)
+        await until(lambda: runs._unkept, "the attempt")
+        self.assertEqual(agent.take(), [])
+        self.patch(runs._store, "note_run", real)
+        await self.turn(runs)
+        self.assertEqual((agent.take(), runs._unkept), ([Kept(id)], {}))
+        self.assertEqual((await self.told(runs, id))["state"], "done")
 
     async def test_too_much(self) -> None:
         """What an agent sends too much of is cut."""
