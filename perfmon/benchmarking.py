@@ -35,6 +35,7 @@ STATE_STYLES = {
 _COLUMNS = (
     ("a second", "rate", "By"),
     ("total", "bytes", "By"),
+    ("iops", "iops", "number"),
     ("p50", "p50", "ms"),
     ("p99", "p99", "ms"),
     ("longest", "longest", "ms"),
@@ -62,6 +63,19 @@ def add_bench(commands: Any, common: argparse.ArgumentParser) -> None:
     cpu = kinds.add_parser("cpu", parents=[common, where], help="compute SHA-256 on all CPUs")
     cpu.add_argument("--threads", type=int, default=0, help="how many (default: as many as there are CPUs)")
     cpu.set_defaults(run=_begin, kind="cpu", parameters=("seconds", "threads"))
+
+    fio = kinds.add_parser("fio", parents=[common, where], help="one job of fio, on hosts that have it")
+    fio.add_argument("--rw", default="randread", help="read, write, randread, randwrite, readwrite or randrw")
+    fio.add_argument("--bs", type=_size, default=4_096, help="size of an operation (default 4KiB)")
+    fio.add_argument("--size", type=_size, default=256 << 20, help="of a job's file (default 256MiB)")
+    fio.add_argument("--numjobs", type=int, default=1, help="at once (default 1)")
+    fio.add_argument("--iodepth", type=int, default=1, help="operations of a job at once (default 1)")
+    fio.add_argument("--ioengine", default="psync", help="psync, libaio or io_uring (default psync)")
+    fio.add_argument("--direct", action="store_true", help="past the page cache")
+    fio.add_argument("--fsync", type=int, default=0, help="after so many writes (default 0: never)")
+    fio.add_argument("--fallocate", default="native", help="native, or none: files grow (default native)")
+    words = ("seconds", "rw", "bs", "size", "numjobs", "iodepth", "ioengine", "direct", "fsync", "fallocate")
+    fio.set_defaults(run=_begin, kind="fio", parameters=words)
 
     listed = kinds.add_parser("list", parents=[common], help="the newest benchmarks")
     listed.add_argument("--limit", type=int, default=20, help="most of them (default 20)")

@@ -37,9 +37,23 @@ class Cpu(_Load, frozen=True, kw_only=True):
     threads: Annotated[int, Meta(ge=0, le=4096)] = 0  # 0: as many as there are CPUs
 
 
-Load = DiskWrite | Cpu
+class Fio(_Load, frozen=True, kw_only=True):
+    """One job of fio, where that is installed; the words are fio's."""
 
-KINDS: Mapping[str, type[Load]] = {"disk-write": DiskWrite, "cpu": Cpu}
+    rw: Literal["read", "write", "randread", "randwrite", "readwrite", "randrw"] = "randread"
+    bs: Annotated[int, Meta(ge=512, le=1 << 30)] = 4_096  # bytes of one operation
+    size: Annotated[int, Meta(ge=512, le=1 << 40)] = 256 << 20  # bytes of a job's file
+    numjobs: Annotated[int, Meta(ge=1, le=64)] = 1
+    iodepth: Annotated[int, Meta(ge=1, le=1024)] = 1
+    ioengine: Literal["psync", "libaio", "io_uring"] = "psync"
+    direct: bool = False  # past the page cache
+    fsync: Annotated[int, Meta(ge=0)] = 0  # after so many writes; 0: never
+    fallocate: Literal["native", "none"] = "native"  # whether a file has its room before it is written
+
+
+Load = DiskWrite | Cpu | Fio
+
+KINDS: Mapping[str, type[Load]] = {"disk-write": DiskWrite, "cpu": Cpu, "fio": Fio}
 
 # What a host has done by the end, in one figure: bytes per second. Of these there are totals over all hosts.
 MAIN_FIGURE = "rate"
@@ -69,5 +83,7 @@ def checked_load(kind: str, parameters: Any) -> Load:
 
 
 def most_bytes(load: Load) -> int:
-    """What a load takes of the disk at most, at any moment: two files, and a chunk of each beyond its size."""
-    return 2 * (load.roll + load.chunk) if isinstance(load, DiskWrite) else 0
+    """What a load takes of the disk at most, at any moment."""
+    if isinstance(load, DiskWrite):
+        return 2 * (load.roll + load.chunk)  # two files, and a chunk of each beyond its size
+    return load.size * load.numjobs if isinstance(load, Fio) else 0

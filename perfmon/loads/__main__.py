@@ -16,9 +16,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from perfmon.core.loads import Cpu, DiskWrite, Load, checked_load
+from perfmon.core.loads import Cpu, DiskWrite, Fio, Load, checked_load
 from perfmon.loads.cpu import CpuRunning
 from perfmon.loads.disk import DiskRunning
+from perfmon.loads.fio import FioRunning
 from perfmon.loads.running import Figures, Refused, Running
 
 
@@ -26,6 +27,8 @@ def running(load: Load, folder: Path) -> Running:
     """The load on this machine; `folder` is its own, and not there yet."""
     if isinstance(load, DiskWrite):
         return DiskRunning(load, folder, time.perf_counter)
+    if isinstance(load, Fio):
+        return FioRunning(load, folder, time.perf_counter)
     assert isinstance(load, Cpu)
     return CpuRunning(load, time.perf_counter)
 
@@ -54,7 +57,7 @@ def main() -> None:
         tell("result", figures=figures, early=ended.is_set())
     except Refused as problem:
         tell("refused", reason=str(problem))
-    except OSError as problem:
+    except (OSError, ValueError) as problem:  # the system, or a program that says what cannot be read
         tell("failed", reason=str(problem))
     finally:
         load.clean()

@@ -8,13 +8,10 @@ from pathlib import Path
 
 from perfmon.core.latencies import Latencies
 from perfmon.core.loads import DiskWrite, most_bytes
-from perfmon.loads.running import PROGRESS, Clock, Figures, Refused, rate_figures
+from perfmon.loads.running import PROGRESS, Clock, Figures, check_room, rate_figures
 
 # The disk is measured before, for so long at most.
 MEASURE = 1.0  # s
-
-# Of the filesystem this stays free, whatever is asked for: a full one harms others.
-SPARE = 0.05
 
 # Two rolls at least make a run that shows what rolling costs.
 WANTED_ROLLS = 2
@@ -41,13 +38,7 @@ class DiskRunning:
     def prepare(self) -> Figures:
         """Measures the disk, and says how many rolls are to be expected."""
         self._folder.mkdir(parents=True, exist_ok=False)
-        usage = shutil.disk_usage(self._folder)
-        needed = most_bytes(self._load)
-        if usage.free - needed < SPARE * usage.total:
-            raise Refused(
-                f"it needs {needed:,} bytes in {self._folder.parent}, where {usage.free:,} are free, and "
-                f"{SPARE:.0%} of the disk is to stay so: a smaller roll takes less"
-            )
+        check_room(self._folder, most_bytes(self._load))
         rate = self._measure()
         rolls = rate * self._load.seconds / self._load.roll
         return {

@@ -1,9 +1,14 @@
 """What every load has: a preparation, a run that can be stopped, and figures."""
 
+import shutil
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Protocol
 
 Figures = dict[str, float | int | bool | str]
+
+# Of a filesystem this stays free, whatever is asked for: a full one harms others.
+SPARE = 0.05
 
 # How often a load tells of its progress.
 PROGRESS = 0.5  # s
@@ -27,6 +32,16 @@ class Running(Protocol):
 
 
 Clock = Callable[[], float]
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Raises `Refused` where `needed` bytes more in `folder` would leave too little of its disk free."""
+    usage = shutil.disk_usage(folder)
+    if usage.free - needed < SPARE * usage.total:
+        raise Refused(
+            f"it needs {needed:,} bytes in {folder.parent}, where {usage.free:,} are free, and "
+            f"{SPARE:.0%} of the disk is to stay so: smaller files take less"
+        )
 
 
 def rate_figures(size: int, seconds: float, more: Mapping[str, float | int | bool | str]) -> Figures:

@@ -16,6 +16,7 @@ const OVER = new Set(["done", "partial", "failed", "cancelled"]);
 const FIGURES = [
   ["A second", "rate", rate],
   ["Total", "bytes", (bytes) => `${short(bytes)}B`],
+  ["iops", "iops", (count) => short(Math.round(count))],
   ["p50", "p50", ms],
   ["p99", "p99", ms],
   ["Longest", "longest", ms],
