@@ -9,8 +9,8 @@ import zlib
 
 GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 
-# At 9 a first list of 5,000 hosts takes three times as long, and is 2 % smaller.
-_LEVEL = 6
+# A first list of 5,000 hosts takes 4 ms so, in which nothing else is done; at 6 it takes 14 ms and is 10 % smaller.
+_LEVEL = 4
 
 
 def packed(data: bytes) -> bytes:

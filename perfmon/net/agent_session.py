@@ -151,6 +151,9 @@ class AgentSession:
         if known is not None:
             self._presence.sign(known.host)
 
+    def hand_over(self) -> None:
+        """Nothing: whatever its agent says is passed on at once."""
+
     def lost(self, why: str) -> None:
         by_the_agent, self._closed = not self._closed, True
         self._transport.unregisterProducer()

@@ -61,6 +61,9 @@ class Session(Seam):
     """What a connection hands its bytes to, once it is known what they are."""
 
     def feed(self, data: bytes) -> None: ...
+    def hand_over(self) -> None:
+        """Tells at once of whom it has heard, for nobody will listen any more."""
+
     def lost(self, why: str) -> None: ...
 
 
@@ -68,6 +71,9 @@ class _Deaf:
     """The session of a peer that was turned away: what it still sends is not kept."""
 
     def feed(self, data: bytes) -> None:
+        pass
+
+    def hand_over(self) -> None:
         pass
 
     def lost(self, why: str) -> None:
@@ -134,6 +140,8 @@ class CollectorConnection(Protocol):
 
     def close(self) -> None:
         """Ends the connection when what was written to it has been sent."""
+        if self._session is not None:
+            self._session.hand_over()  # before it has ended, who is to be told may have stopped
         # TLS does not close a connection before its producer has finished
         self.transport.unregisterProducer()
         self.transport.loseConnection()

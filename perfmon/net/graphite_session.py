@@ -48,8 +48,12 @@ class GraphiteSession:
         for log in heard:
             self._presence.sign(log.host, beating=False)
 
-    def lost(self, why: str) -> None:
-        """A last line without its end is not a sample: it may have been cut off."""
+    def hand_over(self) -> None:
+        """Tells at once of the hosts that were named."""
         if self._tell is not None:
             self._tell.cancel()
             self._sign()
+
+    def lost(self, why: str) -> None:
+        """A last line without its end is not a sample: it may have been cut off."""
+        self.hand_over()

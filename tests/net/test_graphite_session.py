@@ -45,6 +45,19 @@ class GraphiteSessionTests(PortCase):
         peer.drop()
         self.assertEqual((self.intake.samples(), self.refusals.noted), ([], []))
 
+    def test_closed(self) -> None:
+        """When the port closes it is told at once of whom was heard: nobody listens when the connections have ended."""
+        peer = self.connect()
+        peer.send(b"web1.cpu 1 -1\n")
+        self.clock.advance(0)
+        peer.send(b"web2.cpu 1 -1\n")
+        self.assertEqual(self.presence.signs, [("web1", False)])
+        self.factory.stopFactory()
+        self.assertEqual(self.presence.signs, [("web1", False), ("web2", False)])
+        self.assertFalse(peer.ended)
+        self.clock.advance(0)
+        self.assertEqual(len(self.presence.signs), 2)
+
     def test_templates(self) -> None:
         """The rules of the options find the host."""
         self.port(templates=(Template.parse("dc.*.HOST"), *DEFAULT_TEMPLATES))
