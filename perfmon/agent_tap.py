@@ -95,7 +95,7 @@ class AgentConfig:
             spool_size=int(options.checked("spool-size", at_least(MIN_SPOOL, size))),
             spool_age=options.checked("spool-age", at_least(60, parse_duration)),
             benchmarks=None if options["no-benchmarks"] else options.checked("benchmark-limit", _limits),
-            benchmark_folder=_folder(options["benchmark-folder"], "benchmarks") / name,
+            benchmark_folder=_folder(options["benchmark-folder"], "benchmarks") / f"{name}.benchmarks",
         )
 
 

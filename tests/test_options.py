@@ -298,7 +298,7 @@ class AgentOptionsTests(OptionsCase):
                 spool_size=64 << 20,
                 spool_age=2 * DAY,
                 benchmarks=Limits(3_600.0, 10 << 30),
-                benchmark_folder=Path(user_data_dir("perfmon")) / "benchmarks" / own_name(),
+                benchmark_folder=Path(user_data_dir("perfmon")) / "benchmarks" / f"{own_name()}.benchmarks",
             ),
         )
         self.assertIn("--server HOST:PORT is needed", self.refused(agent=True))
@@ -314,7 +314,7 @@ class AgentOptionsTests(OptionsCase):
         labels = {"rack": "7", "note": "a=b", "empty": ""}
         spool = (Path("/var/spool/web1.spool"), 1536 << 20, 3600.0)
         servers = ("tls:monitor:9000", "backup:9000")
-        benchmarks = (Limits(300.0, 1 << 30), Path("/scratch/web1"))
+        benchmarks = (Limits(300.0, 1 << 30), Path("/scratch/web1.benchmarks"))
         self.assertEqual(config, AgentConfig(servers, "web1", 60.0, TOKEN, labels, *spool, *benchmarks))
         self.assertIsNone(self.agent("--server", "monitor:9000", "--no-benchmarks").benchmarks)
 

@@ -184,13 +184,19 @@ class Loads(Service):
         if objection:
             self._end(order, "failed" if order.begun else "refused", objection)
             return
-        run = self._current = _Run(order, load)
+        run = _Run(order, load)
         folder = str(self._folder / order.id)
-        self._folder.mkdir(parents=True, exist_ok=True)
         asked = json.dumps({"kind": order.kind, "parameters": order.parameters, "folder": folder}).encode()
         run.process = _Process(asked, lambda said: self._said(run, said), lambda why: self._ended(run, why))
         self._log.info("benchmark {id}: {kind}", id=order.id, kind=order.kind)
-        self._reactor.spawnProcess(run.process, sys.executable, [sys.executable, "-m", "perfmon.loads"], env=os.environ)
+        command = [sys.executable, "-m", "perfmon.loads"]
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._reactor.spawnProcess(run.process, command[0], command, env=os.environ)
+        except OSError as problem:
+            self._end(order, "failed", f"it could not be started: {problem}")
+            return
+        self._current = run
         wait = max(0.0, self._begins(run) - self._wall())
         self._later(run, wait, self._go)
         self._later(run, wait + load.seconds + GRACE, self._overdue)

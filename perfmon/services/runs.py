@@ -17,7 +17,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from perfmon.core.benchmarks import CANCELLED, LEAD, SPEC, HostRun, Spec, described, hosts_of, summary
+from perfmon.core.benchmarks import CANCELLED, LEAD, SPEC, HostRun, Spec, described, host_field, hosts_of, summary
 from perfmon.core.loads import checked_load
 from perfmon.core.messages import Cancel, Figures, Kept, Progress, Result, Run
 from perfmon.net.seams import Runner
@@ -214,7 +214,7 @@ class Runs(Service):
             return fields
         return {
             **fields,
-            **{f"host {host}": at.encode() for host, at in run.hosts.items() if (id, host) in self._changed},
+            **{host_field(host): at.encode() for host, at in run.hosts.items() if (id, host) in self._changed},
         }
 
     # -- the runs that are not over

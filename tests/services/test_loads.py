@@ -175,6 +175,27 @@ class LoadsTests(SynchronousTestCase):
         self.order()
         self.assertEqual(self.take(), [Result("7", "refused", "the agent was started with --no-benchmarks")])
 
+    def test_not_started(self) -> None:
+        """Where no process can be started, or the folder not be made, the run has failed; the next one is tried."""
+        self.folder.parent.joinpath("file").write_text("")
+        self.loads._folder = self.folder.parent / "file" / "below"
+        self.order("7")
+        self.loads._folder = self.folder
+
+        def refuse(*given: Any, **named: Any) -> None:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+
+        spawn = self.reactor.spawnProcess
+        self.patch(self.reactor, "spawnProcess", refuse)
+        self.order("8")
+        for result, words in zip(self.take(), ("Not a directory", "temporarily unavailable"), strict=True):
+            assert isinstance(result, Result)
+            self.assertEqual((result.state, words in result.reason), ("failed", True), result)
+        self.patch(self.reactor, "spawnProcess", spawn)
+        self.order("9")
+        self.assertEqual(len(self.reactor.processes), 1)
+        self.process.end()
+
     def test_busy(self) -> None:
         """One at a time."""
         self.order("7")

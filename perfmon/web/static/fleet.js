@@ -69,12 +69,10 @@ class Host {
   }
 }
 
-/** The hosts by name; `version` rises with every change, `sorted` are all of them by name. */
+/** The hosts by name; `sorted` are all of them in that order. */
 export class Fleet {
   #hosts = new Map();
   #sorted = null;
-
-  version = 0;
 
   get(name) {
     return this.#hosts.get(name);
@@ -105,7 +103,6 @@ export class Fleet {
     for (const host of this.#columns(facts)) host.describe();
     for (const host of this.#columns(figures)) host.remember();
     for (const name of gone) if (this.#hosts.delete(name)) this.#sorted = null;
-    this.version += 1;
   }
 
   *#columns(columns) {
