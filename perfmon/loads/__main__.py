@@ -9,6 +9,7 @@ more of it, the load ends early. What it wrote is removed in any case but that o
 """
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -43,6 +44,7 @@ def tell(type: str, **more: Any) -> None:
 
 
 def main() -> None:
+    os.setpgid(0, 0)  # with what it starts it can be killed as a whole
     asked = json.loads(sys.stdin.readline())
     load = running(checked_load(asked["kind"], asked["parameters"]), Path(asked["folder"]))
     ended = threading.Event()

@@ -42,9 +42,10 @@ class FioRunning:
 
     def run(self, stopped: Callable[[], bool], tell: Callable[[float, Figures], None]) -> Figures:
         load, begun = self._load, self._clock()
+        # Jobs as threads: a job in a process makes a session of its own, and outlives whoever is killed.
         self._process = subprocess.Popen(
             [
-                *("fio", "--name=perfmon", "--output-format=json", "--group_reporting", "--time_based"),
+                *("fio", "--name=perfmon", "--output-format=json", "--group_reporting", "--time_based", "--thread"),
                 *(f"--directory={self._folder}", f"--rw={load.rw}", f"--bs={load.bs}", f"--size={load.size}"),
                 *(f"--runtime={load.seconds:.0f}", f"--ioengine={load.ioengine}", f"--iodepth={load.iodepth}"),
                 *(f"--numjobs={load.numjobs}", f"--direct={int(load.direct)}"),

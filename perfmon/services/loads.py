@@ -7,6 +7,7 @@ when it should have begun long ago is refused; one that had begun here has faile
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -55,8 +56,11 @@ class _Process(ProcessProtocol):
         self._ended = ended
         self._rest = b""
         self._errors = b""
+        self._group = 0  # id of its process group
 
     def connectionMade(self) -> None:
+        assert self.transport.pid is not None
+        self._group = self.transport.pid
         self.say(self._order)
 
     def say(self, line: bytes) -> None:
@@ -80,6 +84,8 @@ class _Process(ProcessProtocol):
         self._errors = (self._errors + data)[-1_000:]
 
     def processEnded(self, reason: Failure) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._group, signal.SIGKILL)  # fio goes on where its parent was killed
         last = self._errors.decode(errors="replace").strip().rpartition("\n")[2]
         self._ended(last or reason.getErrorMessage())
 

@@ -1,8 +1,11 @@
 """Benchmarks on real agents, by the command line and by the API, with what may go wrong in the middle."""
 
 import csv
+import os
 import re
+import shutil
 import signal
+import unittest
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,7 @@ from typing import Any
 import orjson
 import psutil
 
-from tests.integration.harness import PERFMON, Agent, Collector, IntegrationTestCase, eventually
+from tests.integration.harness import PERFMON, Agent, Collector, IntegrationTestCase, eventually, gone
 
 HOSTS = ("web1", "web2", "web3", "web4")
 DISK = {"seconds": 2.0, "chunk": 1 << 16, "roll": 1 << 20, "fsync": "never"}
@@ -140,6 +143,18 @@ class BenchmarkTests(IntegrationTestCase):
         self.assertIn("its process ended", run["hosts"]["web1"]["reason"])
         self.assertIn("started anew in the middle", run["hosts"]["web2"]["reason"])
         self.assertEqual(self.files(), [])
+
+    @unittest.skipUnless(shutil.which("fio") or os.environ.get("CI"), "fio is not installed")
+    def test_fio_killed(self) -> None:
+        """Where the process that has started fio is killed, fio ends too."""
+        id = self.begin("fio", {"seconds": 600.0, "rw": "write", "size": 1 << 20}, "web1")
+        self.begun(id, "web1")
+        child = self.child("web1")
+        fio = eventually(lambda: child.children(recursive=True), "fio")
+        child.kill()
+        self.assertIn("its process ended", self.over(id, "failed")["hosts"]["web1"]["reason"])
+        eventually(lambda: all(gone(one.pid) for one in fio), "fio to end")
+        eventually(lambda: not self.files(), "its files to be removed")
 
     def test_refused(self) -> None:
         """What an agent does not allow it refuses; the others run it."""

@@ -23,6 +23,8 @@ AHEAD = 2.5  # s; the clock here is so much ahead of the collector's
 class Process:
     """A process that says what the test wants, and notes what it is told."""
 
+    pid = 2**31 - 1  # there is none
+
     def __init__(self, protocol: Any) -> None:
         self.protocol = protocol
         self.told: list[str] = []
