@@ -1,6 +1,5 @@
 """Tests for the plugin and the taps: how the parts are wired, run and stopped, and what they import."""
 
-import re
 import resource
 import shutil
 import socket
@@ -144,7 +143,7 @@ class CollectorTests(TestCase):
             await self.stop(collector)
             self.assertEqual((ingest.received, ingest.buffered), (ingest.stored, 0))
         # what the server itself has to say is not ours
-        self.assertEqual([text for text in log.warnings if not re.match(r"embedded store: \d+:", text)], [])
+        self.assertEqual([text for text in log.warnings if not text.startswith("embedded store: ")], [])
         self.assertTrue((self.folder / "store" / "appendonlydir").exists())
         self.assertFalse((self.folder / "store" / "valkey.pid").exists())
 
