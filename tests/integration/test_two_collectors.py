@@ -42,10 +42,11 @@ class TwoCollectorsTests(IntegrationTestCase):
         self.first, self.second = [self.collector(*self.options, store=self.url).ready() for _ in range(2)]
 
     def on(self, name: str, *collectors: Collector) -> Agent:
-        """An agent that knows these collectors, and is connected to the first of them."""
+        """An agent that knows these collectors, and is connected to the first of them, as is known to all by now."""
         others = [word for other in collectors[1:] for word in ("--server", f"127.0.0.1:{other.port}")]
         agent = self.agent(collectors[0], name, *others)
-        eventually(lambda: collectors[0].state(name) == "up", f"{name} to be up")
+        own = collectors[0].get("/status")["collector"]
+        eventually(lambda: self.watcher(name) == ("up", own), f"{name} to be up")
         return agent
 
     def kinds(self, host: str) -> list[str]:
@@ -63,7 +64,6 @@ class TwoCollectorsTests(IntegrationTestCase):
     def test_killed(self) -> None:
         """Agents move to the other collector and nobody departs; who dies with theirs is named once, in the end."""
         moving, dying = self.on("moving", self.first, self.second), self.on("dying", self.first)
-        eventually(lambda: self.second.get("/status")["hosts"] == {"up": 2}, "the other to know of them")
         before = self.watched_by("moving")
         dying.signal(signal.SIGKILL)
         self.first.signal(signal.SIGKILL)
