@@ -3,6 +3,7 @@
 An agent stays small: nothing here imports numpy, the store or the web.
 """
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,15 +15,17 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from perfmon.connecting import ServerOptions, client_endpoint
-from perfmon.core.loads import Limits
+from perfmon.core.loads import Limits, Reach
 from perfmon.core.messages import label_problem
 from perfmon.core.names import checked_host
 from perfmon.core.tiers import parse_duration
 from perfmon.host import own_name, this_host
-from perfmon.options import at_least, pairs, size
+from perfmon.options import at_least, pairs, port, size
 
 # For the goodbye, and for the spool to be closed.
 STOP_TIMEOUT = 10.0  # s
+
+_ADDRESS = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]\s]+))(?::(\d+))?|[0-9A-Fa-f:.]+")
 
 # A few rounds of the largest kind have to fit.
 MIN_SPOOL = 1 << 20  # bytes
@@ -43,6 +46,8 @@ class Options(ServerOptions):
         ["spool-age", None, "2d", "what is older than that goes too"],
         ["benchmark-limit", None, "1h,10GiB", "longest benchmark, and most that one may have on the disk"],
         ["benchmark-folder", None, None, "where benchmarks write; by default one of the user's"],
+        ["benchmark-port", None, "0", "port on which benchmarks between hosts are answered; 0 takes a free one"],
+        ["benchmark-address", None, None, "ADDRESS[:PORT] that the other hosts are told; by default this end's"],
     ]
     optFlags = [["no-benchmarks", None, "run no benchmarks, whoever asks for them"]]
 
@@ -73,6 +78,7 @@ class AgentConfig:
     spool_age: float  # s
     benchmarks: Limits | None  # None: none are run
     benchmark_folder: Path
+    benchmark_reach: Reach
 
     @classmethod
     def of(cls, options: Options) -> "AgentConfig":
@@ -96,6 +102,7 @@ class AgentConfig:
             spool_age=options.checked("spool-age", at_least(60, parse_duration)),
             benchmarks=None if options["no-benchmarks"] else options.checked("benchmark-limit", _limits),
             benchmark_folder=_folder(options["benchmark-folder"], "benchmarks") / f"{name}.benchmarks",
+            benchmark_reach=_reach(options),
         )
 
 
@@ -105,6 +112,22 @@ def _limits(text: str) -> Limits:
     if not comma:
         raise ValueError(f"{text!r}: write the longest time and the most bytes, such as 1h,10GiB")
     return Limits(parse_duration(seconds), int(size(space)))
+
+
+def _reach(options: Options) -> Reach:
+    own = int(options.checked("benchmark-port", port))
+    if options["benchmark-address"] is None:
+        return Reach(own)
+    address, outside = options.checked("benchmark-address", _address)
+    return Reach(own, address, outside)
+
+
+def _address(text: str) -> tuple[str, int]:
+    """``ADDRESS[:PORT]``, where an IPv6 address with a port is in brackets."""
+    found = _ADDRESS.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r}: write an address, perhaps with a port, as in 192.0.2.7:5300 or [2001:db8::7]:5300")
+    return found[1] or found[2] or text, port(found[3]) if found[3] else 0
 
 
 def _folder(given: str | None, standard: str) -> Path:
@@ -151,7 +174,8 @@ def make_agent(config: AgentConfig, reactor: Any) -> IService:
         outbox.add(moment, {**values, **outbox.figures(), "perfmon.agent.left_out": float(sampling.left_out)})
 
     sampling = Sampling(config.interval, lambda: deferToThread(sampler.sample), take, reactor, time.time)
-    loads = Loads(config.benchmark_folder, config.benchmarks, lambda: link.ahead(), reactor, time.time)
+    benchmarks = (config.name, config.benchmark_folder, config.benchmarks, config.benchmark_reach)
+    loads = Loads(*benchmarks, lambda: link.ahead(), reactor, time.time)
     link = AgentLink(servers, hello, outbox, sampling, loads, reactor, time.time)
     loads.listen(link.say)
     outbox.listen(link.send)

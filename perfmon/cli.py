@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import orjson
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -16,7 +15,7 @@ from rich.text import Text
 from perfmon import __version__
 from perfmon.benchmarking import add_bench
 from perfmon.client import Client, ClientError
-from perfmon.wording import absent, moment, offset, ordered, written, zoned
+from perfmon.wording import Shown, absent, moment, offset, ordered, print_answer, written, zoned
 
 DEFAULT_URL = "http://127.0.0.1:9001"
 
@@ -35,10 +34,6 @@ HOST_COLUMNS = (
     ("memory", "perfmon.memory.utilization", "percent"),
     ("load", "system.cpu.load_average.1m", "number"),
 )
-
-
-Shown = tuple[Any, Callable[[Console], None]]
-"""What a command was answered, and how to print it."""
 
 
 async def _status(client: Client, options: argparse.Namespace) -> Shown:
@@ -213,7 +208,7 @@ async def _for_each(
             console.print(Text(sentence(answer)))
 
     if problems:
-        _print(answers, show, options.json)
+        print_answer(answers, show, options.json)
         raise ClientError("\nperfmon: ".join(dict.fromkeys(problems)))
     return answers, show
 
@@ -332,24 +327,16 @@ def main(arguments: list[str] | None = None) -> None:
         if shown is None:
             return
         answer, show = shown
-        _print(answer, show, options.json)
+        print_answer(answer, show, options.json)
 
     react(lambda reactor: ensureDeferred(run()))
-
-
-def _print(answer: Any, show: Callable[[Console], None], as_json: bool) -> None:
-    if as_json:
-        sys.stdout.write(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode() + "\n")
-    else:
-        # a pipe has no width to fit into
-        show(Console(width=None if sys.stdout.isatty() else 1000))
 
 
 def _joined(words: list[str]) -> list[str]:
     """``--from -1h`` as ``--from=-1h``: argparse would take the time for an option."""
     joined: list[str] = []
     for word in words:
-        if joined and joined[-1] in ("--from", "--until", "--since") and word.startswith("-"):
+        if joined and joined[-1] in ("--from", "--until", "--since", "--start") and word.startswith("-"):
             joined[-1] += f"={word}"
         else:
             joined.append(word)

@@ -24,6 +24,7 @@ from perfmon.net.collector import CollectorFactory, PortSettings
 from perfmon.net.seams import Surroundings
 from perfmon.probes.sampler import Sampler, all_probes
 from perfmon.server_options import ServerConfig, completed
+from perfmon.services.answering import Answering
 from perfmon.services.backend import CollectorBackend
 from perfmon.services.commits import Commits
 from perfmon.services.control import Control
@@ -87,7 +88,8 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
     lease = Lease(store, presence, timeout, reactor, time.monotonic)
     gaps = Gaps(store, reactor, time.time)
     control = Control(store, presence, reactor, time.time)
-    runs = Runs(store.runs, config.benchmark_retention, reactor, time.time)
+    answering = Answering(config.benchmark_address, config.benchmark_port, reactor, time.time)
+    runs = Runs(store.runs, answering, config.benchmark_retention, reactor, time.time)
     kept = config.tiers[0].retention
     around = Surroundings(ingest, presence, refusals, gaps, control, runs, reactor, time.time, kept)
     factory = CollectorFactory(settings, around)
@@ -129,6 +131,7 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
         presence,
         gaps,
         control,
+        answering,
         runs,
         lag,
         status,

@@ -48,6 +48,7 @@ class Options(ConfigurableOptions):
         ["stats-interval", None, "20s", "time between lines of statistics in the log; 0 for none"],
         ["retention", None, "raw:2d,1m:30d,1h:400d", "how long samples, minutes and hours are kept"],
         ["benchmark-retention", None, "400d", "how long benchmark runs are kept"],
+        ["benchmark-port", None, "0", "port on which echo benchmarks are answered; 0 takes a free one for each"],
     ]
     optFlags = [["no-self", None, "do not sample the collector's own host, nor the collector itself"]]
 
@@ -99,6 +100,8 @@ class ServerConfig:
     stats_interval: float  # s; 0: no statistics in the log
     tiers: tuple[Tier, ...]  # finest first
     benchmark_retention: float  # s
+    benchmark_port: int  # 0: any
+    benchmark_address: str  # on which echo benchmarks are answered
 
     @classmethod
     def of(cls, options: Options) -> "ServerConfig":
@@ -122,6 +125,8 @@ class ServerConfig:
             stats_interval=options.checked("stats-interval", _stats_interval),
             tiers=options.checked("retention", parse_retention),
             benchmark_retention=options.checked("benchmark-retention", at_least(60, parse_duration)),
+            benchmark_port=int(options.checked("benchmark-port", port)),
+            benchmark_address=options["interface"],
         )
         for endpoint in (*config.listen, *config.http_listen):
             if ":" not in endpoint:

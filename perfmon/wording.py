@@ -1,7 +1,24 @@
 """How the command line writes what the API answers, and reads what people write."""
 
+import sys
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
+
+import orjson
+from rich.console import Console
+
+Shown = tuple[Any, Callable[[Console], None]]
+"""What a command was answered, and how to print it."""
+
+
+def print_answer(answer: Any, show: Callable[[Console], None], as_json: bool) -> None:
+    """Writes to standard output."""
+    if as_json:
+        sys.stdout.write(orjson.dumps(answer, option=orjson.OPT_INDENT_2).decode() + "\n")
+    else:
+        # a pipe has no width to fit into
+        show(Console(width=None if sys.stdout.isatty() else 1000))
 
 
 def ordered(answer: dict[str, Any]) -> str:

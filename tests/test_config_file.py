@@ -39,6 +39,7 @@ class FileTests(OptionsCase):
                 "stats-interval": "1m",
                 "retention": "raw:1d",
                 "benchmark-retention": "30d",
+                "benchmark-port": 5300,
                 "no-self": True,
                 "graphite-template": ["a.HOST", "b.HOST"],
                 "graphite-from": "10.0.0.0/8",
@@ -54,6 +55,8 @@ class FileTests(OptionsCase):
                 "spool-age": "1h",
                 "benchmark-limit": "5m,1GiB",
                 "benchmark-folder": "/scratch",
+                "benchmark-port": 5300,
+                "benchmark-address": "192.0.2.7:53",
                 "no-benchmarks": True,
             },
             simulator_tap.Options: {

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from perfmon import agent_tap, server_tap
 from perfmon.agent_tap import AgentConfig
 from perfmon.connecting import endpoint_of
-from perfmon.core.loads import Limits
+from perfmon.core.loads import Limits, Reach
 from perfmon.core.presence import Timeouts
 from perfmon.core.templates import DEFAULT_TEMPLATES, Template
 from perfmon.core.tiers import DAY, HOURS, MINUTES, RAW, TIERS
@@ -81,6 +81,8 @@ class ServerOptionsTests(OptionsCase):
                 stats_interval=20.0,
                 tiers=TIERS,
                 benchmark_retention=400 * DAY,
+                benchmark_port=0,
+                benchmark_address="127.0.0.1",
             ),
         )
 
@@ -94,6 +96,7 @@ class ServerOptionsTests(OptionsCase):
             *("--graphite-template", "dc.*.HOST", "--graphite-template", "x.HOST"),
             *("--graphite-from", "10.0.0.0/8", "--graphite-from", "2001:db8::/32"),
             *("--retention", "raw:12h,1h:2y", "--benchmark-retention", "30d"),
+            *("--benchmark-port", "5300"),
         )
         self.assertEqual(self.server("--store", "embedded:/x", "--store-sync", "always").store_sync, "always")
         self.assertEqual(
@@ -115,6 +118,8 @@ class ServerOptionsTests(OptionsCase):
                 stats_interval=120.0,
                 tiers=(replace(RAW, retention=43_200), MINUTES, replace(HOURS, retention=730 * DAY)),
                 benchmark_retention=30 * DAY,
+                benchmark_port=5_300,
+                benchmark_address="::",
             ),
         )
 
@@ -299,6 +304,7 @@ class AgentOptionsTests(OptionsCase):
                 spool_age=2 * DAY,
                 benchmarks=Limits(3_600.0, 10 << 30),
                 benchmark_folder=Path(user_data_dir("perfmon")) / "benchmarks" / f"{own_name()}.benchmarks",
+                benchmark_reach=Reach(),
             ),
         )
         self.assertIn("--server HOST:PORT is needed", self.refused(agent=True))
@@ -310,13 +316,24 @@ class AgentOptionsTests(OptionsCase):
             *("--label", "rack=7", "--label", "note=a=b", "--label", "empty=", "--server", "backup:9000"),
             *("--spool", "/var/spool", "--spool-size", "1.5GiB", "--spool-age", "1h"),
             *("--benchmark-limit", "5m,1GiB", "--benchmark-folder", "/scratch"),
+            *("--benchmark-port", "5300", "--benchmark-address", "[2001:db8::7]:53"),
         )
         labels = {"rack": "7", "note": "a=b", "empty": ""}
         spool = (Path("/var/spool/web1.spool"), 1536 << 20, 3600.0)
         servers = ("tls:monitor:9000", "backup:9000")
-        benchmarks = (Limits(300.0, 1 << 30), Path("/scratch/web1.benchmarks"))
+        benchmarks = (Limits(300.0, 1 << 30), Path("/scratch/web1.benchmarks"), Reach(5_300, "2001:db8::7", 53))
         self.assertEqual(config, AgentConfig(servers, "web1", 60.0, TOKEN, labels, *spool, *benchmarks))
         self.assertIsNone(self.agent("--server", "monitor:9000", "--no-benchmarks").benchmarks)
+
+    def test_benchmark_address(self) -> None:
+        """An address, or a name, and perhaps a port."""
+        for text, reach in (
+            ("192.0.2.7", Reach(0, "192.0.2.7")),
+            ("web1.example:53", Reach(0, "web1.example", 53)),
+            ("2001:db8::7", Reach(0, "2001:db8::7")),
+        ):
+            config = self.agent("--server", "monitor:9000", "--benchmark-address", text)
+            self.assertEqual(config.benchmark_reach, reach)
 
     def test_bad_values(self) -> None:
         """A value that makes no sense is refused in a sentence that names its option."""
@@ -337,6 +354,9 @@ class AgentOptionsTests(OptionsCase):
             ("benchmark-limit", "1h", "write the longest time and the most bytes"),
             ("benchmark-limit", "soon,1GiB", "no duration"),
             ("benchmark-limit", "1h,much", "no size"),
+            ("benchmark-port", "65536", "no port"),
+            ("benchmark-address", "a b", "write an address"),
+            ("benchmark-address", "a:99999", "no port"),
             ("token-file", "/no/such/file", "No such file"),
             ("label", "rack", "write NAME=VALUE"),
             ("label", "=7", "write NAME=VALUE"),

@@ -177,6 +177,7 @@ class CollectorTests(TestCase):
                 "PresenceService",
                 "Gaps",
                 "Control",
+                "Answering",
                 "Runs",
                 "LoopLag",
                 "Status",

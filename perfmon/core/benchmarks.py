@@ -27,6 +27,9 @@ STATES = ("waiting", "ready", "running", "done", "failed", "refused", "cancelled
 ENDED = frozenset(STATES[3:])
 
 SPEC, CANCELLED = "spec", "cancelled"
+
+# Start of a run that waits for its hosts, which are busy with others.
+QUEUED = 0.0
 _HOST = "host "
 
 
@@ -39,7 +42,7 @@ class Spec:
     parameters: dict[str, float | int | bool | str]
     hosts: list[str]
     created: float  # s since the epoch
-    start: float  # the same
+    start: float  # the same; `QUEUED` for one that waits
     seconds: float  # how long it is to take
 
     def encode(self) -> str:
@@ -66,6 +69,8 @@ class HostRun:
     share: float = 0.0  # of its time
     expected: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
+    pairs: dict[str, dict[str, Any]] = field(default_factory=dict)  # figures by the host at the other end
+    output: bool = False  # whether the output of the program that was run is kept
 
     @property
     def ended(self) -> bool:
@@ -90,8 +95,13 @@ def hosts_of(fields: Mapping[str, str]) -> dict[str, HostRun]:
 
 
 def state_of(spec: Spec, runs: Mapping[str, HostRun], cancelled: bool) -> str:
-    """How the whole is: ``partial`` where some hosts are done and others never will be."""
+    """How the whole is: ``partial`` where some hosts are done and others never will be.
+
+    The others are ``queued``, ``waiting`` (for its start), ``running``, ``done``, ``failed`` and ``cancelled``.
+    """
     states = [runs[host].state if host in runs else "waiting" for host in spec.hosts]
+    if spec.start == QUEUED and not cancelled:
+        return "queued"
     if not all(state in ENDED for state in states):
         return "running" if any(state == "running" or state in ENDED for state in states) else "waiting"
     if all(state == "done" for state in states):
@@ -125,7 +135,7 @@ def summary(fields: Mapping[str, str]) -> dict[str, Any]:
         "kind": spec.kind,
         "parameters": spec.parameters,
         "created": spec.created,
-        "start": spec.start,
+        "start": spec.start if spec.start != QUEUED else None,
         "seconds": spec.seconds,
         "state": state_of(spec, runs, CANCELLED in fields),
         "counts": {state: states.count(state) for state in STATES if state in states},

@@ -22,6 +22,13 @@ class Latencies:
         self._number += times
         self._sum += seconds * times
 
+    def include(self, others: "Latencies") -> None:
+        """Adds what was added to `others`."""
+        for place, times in others._counts.items():
+            self._counts[place] = self._counts.get(place, 0) + times
+        self._number += others._number
+        self._sum += others._sum
+
     @property
     def mean(self) -> float:
         """0.0 for none."""

@@ -12,6 +12,8 @@ from msgspec import Meta
 
 MAX_SECONDS = 86_400.0
 
+MAX_MESSAGE = 1 << 24  # bytes of an echo's message
+
 Seconds = Annotated[float, Meta(ge=1.0, le=MAX_SECONDS)]
 
 
@@ -51,9 +53,30 @@ class Fio(_Load, frozen=True, kw_only=True):
     fallocate: Literal["native", "none"] = "native"  # whether a file has its room before it is written
 
 
-Load = DiskWrite | Cpu | Fio
+class Echo(_Load, frozen=True, kw_only=True):
+    """Sends messages to others, who answer each with its SHA-1, which is checked."""
 
-KINDS: Mapping[str, type[Load]] = {"disk-write": DiskWrite, "cpu": Cpu, "fio": Fio}
+    size: Annotated[int, Meta(ge=8, le=MAX_MESSAGE)] = 8_192  # bytes of a message
+    rate: Annotated[float, Meta(gt=0.0, le=10_000.0)] = 10.0  # messages a second, to each of the others
+    pairs: Literal["collector", "ring", "all"] = "collector"  # to whom: the next host is meant by ring
+    to: str = ""  # a host: all send to it, whatever `pairs` says
+
+
+class Iperf3(_Load, frozen=True, kw_only=True):
+    """Tests of iperf3, where that is installed; `seconds` are those of one, and no server has two at once."""
+
+    pairs: Literal["ring", "all"] = "ring"
+    to: str = ""  # a host: all test against it, one after the other
+    protocol: Literal["tcp", "udp"] = "tcp"
+    parallel: Annotated[int, Meta(ge=1, le=64)] = 1  # streams at once
+    bitrate: Annotated[int, Meta(ge=0, le=1 << 50)] = 0  # bits a second of a stream; 0: iperf3's own default
+    reverse: bool = False  # the server sends
+
+
+Paired = Echo | Iperf3
+Load = DiskWrite | Cpu | Fio | Echo | Iperf3
+
+KINDS: Mapping[str, type[Load]] = {"disk-write": DiskWrite, "cpu": Cpu, "fio": Fio, "echo": Echo, "iperf3": Iperf3}
 
 # What a host has done by the end, in one figure: bytes per second. Of these there are totals over all hosts.
 MAIN_FIGURE = "rate"
@@ -65,6 +88,28 @@ class Limits:
 
     seconds: float  # the longest run
     space: int  # bytes on the disk, at any moment
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """What a load's process is told first."""
+
+    kind: str
+    parameters: dict[str, float | int | bool | str]
+    folder: str = ""  # its own, and not there yet
+    run: str  # id
+    host: str  # that it is on
+    seconds: float  # how long the run takes as a whole
+    address: str = "127.0.0.1"  # on which it answers others
+    port: int = 0  # the same; 0: any
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How others reach a machine in benchmarks between machines."""
+
+    port: int = 0  # on which it answers; 0: any that is free
+    address: str = ""  # that the others are told; empty: the one from which it is connected to the collector
+    outside: int = 0  # port that the others are told; 0: the one on which it answers
 
 
 def checked_load(kind: str, parameters: Any) -> Load:
@@ -79,6 +124,8 @@ def checked_load(kind: str, parameters: Any) -> Load:
         raise BadLoad(f"parameters of {kind}: {str(problem)[:200]}; it takes {fields}") from None
     if isinstance(load, DiskWrite) and load.roll < load.chunk:
         raise BadLoad("parameters of disk-write: roll is a file's size, and a chunk has to fit into it")
+    if isinstance(load, Echo) and load.rate * load.seconds < 1:
+        raise BadLoad("parameters of echo: at this rate not one message is sent in the time")
     return load
 
 

@@ -118,6 +118,8 @@ class Result(_Message, frozen=True):
     began: float | None = None
     expected: Figures = {}
     figures: Figures = {}
+    pairs: dict[str, Figures] = {}  # by the host at the other end, where the run is between hosts
+    output: str = ""  # JSON of the program that was run, where it is not perfmon's own
 
 
 class Goodbye(_Message, frozen=True):
@@ -193,7 +195,24 @@ class Run(_Message, frozen=True):
     kind: str
     parameters: Figures
     start: float  # s since the epoch, by the collector's clock
+    seconds: float = 0.0  # how long it takes as a whole; 0: as long as the parameters say
     begun: bool = False  # this host has told that it has begun: an agent that does not have it cannot begin it anew
+
+
+class Peer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One that a host meets in a run."""
+
+    host: str
+    address: str  # empty: the one under which the collector is connected
+    port: int  # 0: it does not answer
+    after: float = 0.0  # s after the start of the run
+
+
+class Peers(_Message, frozen=True):
+    """Collector: whom this host meets in a run, in this order. A run between hosts does not begin before."""
+
+    run: str  # id
+    peers: list[Peer]
 
 
 class Cancel(_Message, frozen=True):
@@ -217,9 +236,8 @@ class Reconnect(_Message, frozen=True):
 
 
 FromAgent = Hello | Metrics | Samples | Heartbeat | Gap | Sampling | Progress | Result | Goodbye
-FromCollector = (
-    Welcome | Error | Ack | Refused | Resend | Echo | Noted | Stop | Start | Interval | Run | Cancel | Kept | Reconnect
-)
+OfRuns = Run | Peers | Cancel | Kept
+FromCollector = Welcome | Error | Ack | Refused | Resend | Echo | Noted | Stop | Start | Interval | OfRuns | Reconnect
 
 
 class ProtocolError(Exception):

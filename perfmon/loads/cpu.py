@@ -2,11 +2,12 @@
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 
 from perfmon.core.loads import Cpu
-from perfmon.loads.running import PROGRESS, Clock, Figures, rate_figures
+from perfmon.core.messages import Figures, Peer
+from perfmon.loads.running import PROGRESS, Clock, Outcome, rate_figures
 
 BLOCK = 1 << 20  # bytes; hashing one takes a millisecond, so a thread ends that soon
 
@@ -25,7 +26,10 @@ class CpuRunning:
     def prepare(self) -> Figures:
         return {"threads": self._threads}
 
-    def run(self, stopped: Callable[[], bool], tell: Callable[[float, Figures], None]) -> Figures:
+    def meet(self, peers: Sequence[Peer]) -> None:
+        """Nobody."""
+
+    def run(self, stopped: Callable[[], bool], tell: Callable[[float, Figures], None]) -> Outcome:
         begun = self._clock()
         workers = [
             threading.Thread(target=self._work, args=(number,), name=f"sha256-{number}")
@@ -39,7 +43,7 @@ class CpuRunning:
         self._end.set()
         for worker in workers:
             worker.join()
-        return self._figures(self._clock() - begun)
+        return Outcome(self._figures(self._clock() - begun))
 
     def _work(self, number: int) -> None:
         block = bytes(BLOCK)

@@ -2,13 +2,14 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from perfmon.core.latencies import Latencies
 from perfmon.core.loads import DiskWrite, most_bytes
-from perfmon.loads.running import PROGRESS, Clock, Figures, check_room, rate_figures
+from perfmon.core.messages import Figures, Peer
+from perfmon.loads.running import PROGRESS, Clock, Outcome, check_room, rate_figures
 
 # The disk is measured before, for so long at most.
 MEASURE = 1.0  # s
@@ -62,7 +63,10 @@ class DiskRunning:
         self._files = self._filled = self._bytes = 0
         return rate
 
-    def run(self, stopped: Callable[[], bool], tell: Callable[[float, Figures], None]) -> Figures:
+    def meet(self, peers: Sequence[Peer]) -> None:
+        """Nobody."""
+
+    def run(self, stopped: Callable[[], bool], tell: Callable[[float, Figures], None]) -> Outcome:
         begun = told = self._clock()
         self._open()
         while (now := self._clock()) - begun < self._load.seconds and not stopped():
@@ -82,7 +86,7 @@ class DiskRunning:
             os.fsync(self._file)
         seconds = self._clock() - begun
         self._close()
-        return {**self._figures(seconds), "two_rolls": self._rolls >= WANTED_ROLLS}
+        return Outcome({**self._figures(seconds), "two_rolls": self._rolls >= WANTED_ROLLS})
 
     @property
     def _rolls(self) -> int:

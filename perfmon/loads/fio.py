@@ -7,13 +7,14 @@ https://fio.readthedocs.io/en/latest/fio_doc.html tells what its parameters and 
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from perfmon.core.loads import Fio, most_bytes
-from perfmon.loads.running import PROGRESS, Clock, Figures, Refused, check_room, rate_figures
+from perfmon.core.messages import Figures, Peer
+from perfmon.loads.running import PROGRESS, Clock, Outcome, Refused, check_room, rate_figures
 
 # fio lays out its files before its time begins, and may take so long beyond that (s).
 LAYOUT = 60.0
@@ -40,7 +41,10 @@ class FioRunning:
         version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.strip()
         return {"program": version}
 
-    def run(self, stopped: Callable[[], bool], tell: Callable[[float, Figures], None]) -> Figures:
+    def meet(self, peers: Sequence[Peer]) -> None:
+        """Nobody."""
+
+    def run(self, stopped: Callable[[], bool], tell: Callable[[float, Figures], None]) -> Outcome:
         load, begun = self._load, self._clock()
         # Jobs as threads: a job in a process makes a session of its own, and outlives whoever is killed.
         self._process = subprocess.Popen(
@@ -69,10 +73,11 @@ class FioRunning:
         if found < 0:
             last = errors.strip().rpartition("\n")[2]
             raise OSError(f"fio ended with {self._process.returncode}: {last[:200]}")
-        figures = figures_of(json.loads(out[found:]))
+        told = json.loads(out[found:])
+        figures = figures_of(told)
         if not figures["bytes"] and not stopped():
             raise OSError("fio has done nothing")
-        return figures
+        return Outcome(figures, output=json.dumps(told))
 
     def clean(self) -> None:
         if self._process is not None and self._process.poll() is None:

@@ -1,11 +1,12 @@
 """What every load has: a preparation, a run that can be stopped, and figures."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-Figures = dict[str, float | int | bool | str]
+from perfmon.core.messages import Figures, Peer
 
 # Of a filesystem this stays free, whatever is asked for: a full one harms others.
 SPARE = 0.05
@@ -14,8 +15,21 @@ SPARE = 0.05
 PROGRESS = 0.5  # s
 
 
+# What is kept of another program's output at most (characters): more would not fit into a line of the protocol.
+MAX_OUTPUT = 256 << 10
+
+
 class Refused(Exception):
     """This machine cannot run it; `str()` says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a load."""
+
+    figures: Figures
+    pairs: dict[str, Figures] = field(default_factory=dict)  # by the other one, where it is between machines
+    output: str = ""  # JSON that another program has written
 
 
 class Running(Protocol):
@@ -24,7 +38,10 @@ class Running(Protocol):
     def prepare(self) -> Figures:
         """Sees whether it can be run, and what is to be expected. Raises `Refused`."""
 
-    def run(self, stopped: Callable[[], bool], tell: Callable[[float, Figures], None]) -> Figures:
+    def meet(self, peers: Sequence[Peer]) -> None:
+        """These are to be met; it is called between `prepare` and `run`, for loads between machines."""
+
+    def run(self, stopped: Callable[[], bool], tell: Callable[[float, Figures], None]) -> Outcome:
         """Runs it to its end, or until `stopped`; `tell` gets the share that is done, and figures so far."""
 
     def clean(self) -> None:

@@ -18,7 +18,6 @@ from perfmon.core.clock import ClockFilter
 from perfmon.core.control import MAX_INTERVAL, MIN_INTERVAL
 from perfmon.core.messages import (
     Ack,
-    Cancel,
     Echo,
     Error,
     FromCollector,
@@ -26,16 +25,15 @@ from perfmon.core.messages import (
     Heartbeat,
     Hello,
     Interval,
-    Kept,
     LineBuffer,
     Noted,
+    OfRuns,
     Progress,
     ProtocolError,
     Reconnect,
     Refused,
     Resend,
     Result,
-    Run,
     Sampling,
     Start,
     Stop,
@@ -101,12 +99,10 @@ class Controls(Seam):
 class Benchmarks(Seam):
     """Runs benchmarks on this host, and tells how they go."""
 
-    def opened(self) -> Iterable[Progress | Result]:
-        """A connection stands: what its collector may not know."""
+    def opened(self, here: str, there: str) -> Iterable[Progress | Result]:
+        """A connection stands, between these addresses: what its collector may not know."""
 
-    def order(self, run: Run) -> None: ...
-    def cancel(self, cancel: Cancel) -> None: ...
-    def kept(self, kept: Kept) -> None: ...
+    def take(self, message: OfRuns) -> None: ...
 
 
 class Beats(Seam):
@@ -230,12 +226,8 @@ class LinkProtocol(Protocol):
                 raise ProtocolError(f"an interval of {message.interval} s")
             self._controls.order_interval(message.interval)
             self._answer_order()
-        elif isinstance(message, Run):
-            self._benchmarks.order(message)
-        elif isinstance(message, Cancel):
-            self._benchmarks.cancel(message)
-        elif isinstance(message, Kept):
-            self._benchmarks.kept(message)
+        elif isinstance(message, OfRuns):
+            self._benchmarks.take(message)
         elif isinstance(message, Reconnect):
             self._leave_within(message.within, message.reason)
         elif isinstance(message, Error):
@@ -252,7 +244,8 @@ class LinkProtocol(Protocol):
         self._outbox.opened()
         self.ready.callback(None)
         self._send_heartbeat()
-        for told in self._benchmarks.opened():
+        here, there = (getattr(end, "host", "") for end in (self.transport.getHost(), self.transport.getPeer()))
+        for told in self._benchmarks.opened(here, there):
             self.say(told)
         self.send()
 

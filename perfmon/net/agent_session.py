@@ -17,7 +17,6 @@ from perfmon.core.messages import (
     MAX_SCHEMA,
     PROTOCOL,
     Ack,
-    Cancel,
     Echo,
     Error,
     FromAgent,
@@ -27,17 +26,16 @@ from perfmon.core.messages import (
     Heartbeat,
     Hello,
     Interval,
-    Kept,
     LineBuffer,
     Metrics,
     Noted,
+    OfRuns,
     Progress,
     ProtocolError,
     Reconnect,
     Refused,
     Resend,
     Result,
-    Run,
     Samples,
     Sampling,
     Start,
@@ -213,7 +211,7 @@ class AgentSession:
 
     # -- what runs call
 
-    def tell(self, message: Run | Cancel | Kept) -> None:
+    def tell(self, message: OfRuns) -> None:
         """Sends what belongs to a benchmark."""
         self._send(message)
 

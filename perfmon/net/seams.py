@@ -6,7 +6,7 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
-from perfmon.core.messages import Cancel, Gap, Kept, Progress, Result, Run
+from perfmon.core.messages import Gap, OfRuns, Progress, Result
 from perfmon.core.numbering import Columns, Numbering, Row
 from perfmon.core.reject import Rejected
 
@@ -84,7 +84,7 @@ class ControlSeam(Protocol):
 class Runner(Protocol):
     """Who can run benchmarks."""
 
-    def tell(self, message: Run | Cancel | Kept) -> None: ...
+    def tell(self, message: OfRuns) -> None: ...
 
 
 class RunsSeam(Protocol):

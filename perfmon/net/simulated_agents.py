@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from perfmon.core.messages import Cancel, Hello, Kept, Metrics, Progress, Result, Run, Samples, encode
+from perfmon.core.messages import Cancel, Hello, Kept, Metrics, OfRuns, Progress, Result, Run, Samples, encode
 from perfmon.core.rota import Turn
 from perfmon.core.tally import Account, Tally
 from perfmon.net.agent_link import AgentLink, Beats, LinkProtocol
@@ -127,10 +127,18 @@ class _Benchmarks:
         self._told: dict[str, Progress | Result] = {}  # by run, until it is kept
         self._timers: dict[str, IDelayedCall] = {}
 
-    def opened(self) -> Iterable[Progress | Result]:
+    def opened(self, here: str, there: str) -> Iterable[Progress | Result]:
         return list(self._told.values())
 
-    def order(self, run: Run) -> None:
+    def take(self, message: OfRuns) -> None:
+        if isinstance(message, Run):
+            self._order(message)
+        elif isinstance(message, Cancel):
+            self._cancel(message)
+        elif isinstance(message, Kept):
+            self._told.pop(message.run, None)
+
+    def _order(self, run: Run) -> None:
         if run.id in self._told:
             self._say(self._told[run.id])
             return
@@ -140,8 +148,7 @@ class _Benchmarks:
     def _begin(self, run: Run) -> None:
         began = self._wall()
         self._tell(Progress(run.id, began))
-        seconds = float(run.parameters.get("seconds", 60.0))
-        self._timers[run.id] = self._clock.callLater(seconds, self._end, run.id, began, "done", "")
+        self._timers[run.id] = self._clock.callLater(run.seconds, self._end, run.id, began, "done", "")
 
     def _end(self, id: str, began: float | None, state: str, reason: str) -> None:
         del self._timers[id]
@@ -151,14 +158,11 @@ class _Benchmarks:
         self._told[message.run] = message
         self._say(message)
 
-    def cancel(self, cancel: Cancel) -> None:
+    def _cancel(self, cancel: Cancel) -> None:
         timer = self._timers.get(cancel.id)
         if timer is not None:
             timer.cancel()
             self._end(cancel.id, self._told[cancel.id].began, "cancelled", cancel.reason)
-
-    def kept(self, kept: Kept) -> None:
-        self._told.pop(kept.run, None)
 
     def stop(self) -> None:
         for timer in self._timers.values():

@@ -77,6 +77,7 @@ class CollectorBackend:
         self.begin_benchmark = runs.begin
         self.benchmarks = runs.newest
         self.benchmark = runs.one
+        self.benchmark_output = runs.output
         self._runs = runs
 
     @property

@@ -8,15 +8,13 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock, ensureDeferred
+from twisted.internet.defer import DeferredLock
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from perfmon.core.control import NO_ORDER, Order, orders_of
 from perfmon.core.tiers import DAY
 from perfmon.net.seams import Controlled
+from perfmon.services.polling import Polling
 from perfmon.storage.store import StoreUnavailable
 
 POLL = 1.0  # s
@@ -43,8 +41,6 @@ class Presence(Protocol):
 class Control(Service):
     """A service: sees to it that the agents here sample as it is wanted, and that absences end."""
 
-    _log = Logger()
-
     def __init__(self, store: Orders, presence: Presence, clock: IReactorTime, wall: Callable[[], float]) -> None:
         """`wall` gives the time in s since the epoch."""
         self._store = store
@@ -58,19 +54,15 @@ class Control(Service):
         self._read_at = 0.0
         self._clock = clock
         self._lock = DeferredLock()  # what was read before an order must not come after it
-        self._reading: Deferred[None] | None = None
-        self._polls = LoopingCall(self._poll)
-        self._polls.clock = clock
+        self._polls = Polling(self._look, POLL, "orders could not be read", clock)
 
     def startService(self) -> None:
         super().startService()
-        self._polls.start(POLL)
+        self._polls.start()
 
     def stopService(self) -> None:
         super().stopService()
         self._polls.stop()
-        if self._reading is not None:
-            self._reading.cancel()
 
     # -- what sessions call
 
@@ -111,19 +103,6 @@ class Control(Service):
         return self._orders.get(host, NO_ORDER)
 
     # -- the orders
-
-    def _poll(self) -> Deferred[None] | None:
-        if self._reading is None:
-            self._reading = ensureDeferred(self._look())
-            self._reading.addErrback(self._failed).addCallback(self._looked)
-        return None
-
-    def _failed(self, failure: Failure) -> None:
-        if not failure.check(CancelledError):
-            self._log.failure("orders could not be read", failure)
-
-    def _looked(self, result: None) -> None:
-        self._reading = None
 
     async def _look(self) -> None:
         try:

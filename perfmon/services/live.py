@@ -13,15 +13,14 @@ from typing import Any, Protocol
 
 import orjson
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from perfmon.core.events import EventQuery
 from perfmon.core.fleet import METRICS, FleetTable
 from perfmon.core.packing import GZIP_HEADER, packed
+from perfmon.services.polling import Single
 from perfmon.storage.store import StoreUnavailable
 
 TICK = 0.5  # s
@@ -108,8 +107,6 @@ class _Reader:
 class Live(Service):
     """A service: looks at the fleet while somebody reads."""
 
-    _log = Logger()
-
     def __init__(
         self,
         fleet: Fleet,
@@ -133,8 +130,8 @@ class Live(Service):
         self._again: set[str] = set()  # hosts that were heard, and whose sample was not there yet at the last tick
         self._round: deque[str] = deque()  # hosts that are still to be looked at in this round of all
         self._ticks = 0
-        self._looking: Deferred[None] | None = None
-        self._reporting: Deferred[None] | None = None
+        self._looks = Single(self._look, "the fleet could not be looked at")
+        self._reports = Single(self._tell_status, "the collector's own figures could not be told")
         self._timer = LoopingCall(self._tick)
         self._timer.clock = clock
 
@@ -145,9 +142,8 @@ class Live(Service):
     def stopService(self) -> None:
         super().stopService()
         self._timer.stop()
-        for work in (self._looking, self._reporting):
-            if work is not None:
-                work.cancel()
+        for work in (self._looks, self._reports):
+            work.cancel()
         for reader in list(self._readers):
             reader.end()
 
@@ -167,7 +163,7 @@ class Live(Service):
             if self._whole:
                 self._begin([reader])
             else:
-                self._look_now()
+                self._looks.begin()
             while not reader.ended:
                 await reader.more()
                 if reader.waiting:
@@ -193,26 +189,9 @@ class Live(Service):
         if not self._readers:
             return
         self._ticks += 1
-        self._look_now()
-        if self._reporting is None and self._ticks % _STATUS_EVERY == 0:
-            # not after the look: that may wait for the store for long
-            self._reporting = ensureDeferred(self._tell_status()).addErrback(self._failed)
-            self._reporting.addCallback(self._reported)
-
-    def _look_now(self) -> None:
-        if self._looking is None:
-            self._looking = ensureDeferred(self._look()).addErrback(self._failed)
-            self._looking.addCallback(self._looked)
-
-    def _failed(self, failure: Failure) -> None:
-        if not failure.check(CancelledError):
-            self._log.failure("the fleet could not be looked at", failure)
-
-    def _looked(self, result: None) -> None:
-        self._looking = None
-
-    def _reported(self, result: None) -> None:
-        self._reporting = None
+        self._looks.begin()
+        if self._ticks % _STATUS_EVERY == 0:
+            self._reports.begin()  # not after the look: that may wait for the store for long
 
     async def _tell_status(self) -> None:
         message = _Message("status", await self._report())

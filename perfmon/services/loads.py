@@ -4,27 +4,21 @@ A run that is ordered again is the same run: the collector repeats its orders on
 when it should have begun long ago is refused; one that had begun here has failed, for another process had it.
 """
 
-import json
-import os
 import shutil
-import signal
-import sys
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+import msgspec
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.interfaces import IDelayedCall, IProcessTransport
-from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
-from perfmon.core.loads import BadLoad, Limits, Load, checked_load, most_bytes
-from perfmon.core.messages import Cancel, Kept, Progress, Result, Run
+from perfmon.core.loads import BadLoad, Limits, Load, Paired, Reach, Task, checked_load, most_bytes
+from perfmon.core.messages import Cancel, Figures, Kept, OfRuns, Peers, Progress, Result, Run
+from perfmon.services.load_process import LoadProcess, Spawner
 
 # A run whose beginning is so long ago cannot be begun any more.
 LATEST = 10.0  # s
@@ -32,62 +26,10 @@ LATEST = 10.0  # s
 # After its time a process has so long to end by itself.
 GRACE = 30.0  # s
 
+_LOOPBACK = "127.0.0.1"
+
 # Ends that nobody has kept yet; the oldest go first. A collector keeps them within a second.
 MAX_RESULTS = 100
-
-_MAX_LINE = 1 << 16  # bytes of one line of a load's process
-
-
-class Spawner(Protocol):
-    """The part of the reactor that starts processes and keeps the time."""
-
-    def spawnProcess(self, processProtocol: Any, executable: str, args: list[str], env: Any) -> Any: ...
-    def callLater(self, delay: float, callable: Callable[..., Any], *args: Any) -> IDelayedCall: ...
-
-
-class _Process(ProcessProtocol):
-    """A load's process. `said` gets each line, `ended` how it ended, after its last line."""
-
-    transport: IProcessTransport  # set before any call
-
-    def __init__(self, order: bytes, said: Callable[[dict[str, Any]], None], ended: Callable[[str], None]) -> None:
-        self._order = order
-        self._said = said
-        self._ended = ended
-        self._rest = b""
-        self._errors = b""
-        self._group = 0  # id of its process group
-
-    def connectionMade(self) -> None:
-        assert self.transport.pid is not None
-        self._group = self.transport.pid
-        self.say(self._order)
-
-    def say(self, line: bytes) -> None:
-        self.transport.write(line + b"\n")
-
-    def hang_up(self) -> None:
-        """It is to end now, and tells with what."""
-        self.transport.closeStdin()
-
-    def kill(self) -> None:
-        with suppress(ProcessExitedAlready):
-            self.transport.signalProcess("KILL")
-
-    def outReceived(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        self._rest = self._rest[:_MAX_LINE]
-        for line in lines:
-            self._said(json.loads(line))
-
-    def errReceived(self, data: bytes) -> None:
-        self._errors = (self._errors + data)[-1_000:]
-
-    def processEnded(self, reason: Failure) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self._group, signal.SIGKILL)  # fio goes on where its parent was killed
-        last = self._errors.decode(errors="replace").strip().rpartition("\n")[2]
-        self._ended(last or reason.getErrorMessage())
 
 
 @dataclass(slots=True, eq=False)
@@ -96,11 +38,12 @@ class _Run:
 
     order: Run
     load: Load
-    process: _Process | None = None
+    process: LoadProcess | None = None
     ready: bool = False
+    met: bool = False  # it knows whom it is to meet, or meets nobody
     last: Progress | None = None
     cancelled: str = ""  # why
-    outcome: tuple[str, str, dict[str, Any]] | None = None  # state, reason and figures: as its process said
+    outcome: Result | None = None  # as its process said
     timers: list[IDelayedCall] = field(default_factory=list)
 
 
@@ -111,8 +54,10 @@ class Loads(Service):
 
     def __init__(
         self,
+        host: str,
         folder: Path,
         limits: Limits | None,
+        reach: Reach,
         ahead: Callable[[], float],
         reactor: Spawner,
         wall: Callable[[], float],
@@ -121,8 +66,11 @@ class Loads(Service):
 
         `ahead` says by how many s the clock `wall` (s since the epoch) is ahead of the collector's.
         """
+        self._host = host
         self._folder = folder
         self._limits = limits
+        self._reach = reach
+        self._here, self._there = _LOOPBACK, _LOOPBACK  # addresses of the connection to the collector
         self._ahead = ahead
         self._reactor = reactor
         self._wall = wall
@@ -150,12 +98,24 @@ class Loads(Service):
 
     # -- what the collector says
 
-    def opened(self) -> list[Progress | Result]:
-        """A connection stands: what its collector may not know."""
+    def opened(self, here: str, there: str) -> list[Progress | Result]:
+        """A connection stands, between these addresses: what its collector may not know."""
+        self._here, self._there = here or _LOOPBACK, there or _LOOPBACK
         current = self._current
         return [*self._results.values(), *([current.last] if current is not None and current.last is not None else [])]
 
-    def order(self, run: Run) -> None:
+    def take(self, message: OfRuns) -> None:
+        if isinstance(message, Run):
+            self._order(message)
+        elif isinstance(message, Kept):
+            self._note_kept(message.run)
+        elif self._current is not None and self._current.order.id == _run_of(message):
+            if isinstance(message, Cancel):
+                self._stop(self._current, message.reason)
+            else:
+                self._meet(self._current, message)
+
+    def _order(self, run: Run) -> None:
         """The collector wants a run; perhaps not for the first time."""
         if run.id in self._results:
             self._send(self._results[run.id])
@@ -167,14 +127,10 @@ class Loads(Service):
         else:
             self._begin(run)
 
-    def cancel(self, cancel: Cancel) -> None:
-        if self._current is not None and self._current.order.id == cancel.id:
-            self._stop(self._current, cancel.reason)
-
-    def kept(self, kept: Kept) -> None:
+    def _note_kept(self, id: str) -> None:
         """The end of a run is kept, and need not be told any more."""
-        if self._results.pop(kept.run, None) is not None:
-            self._kept[kept.run] = None
+        if self._results.pop(id, None) is not None:
+            self._kept[id] = None
             if len(self._kept) > MAX_RESULTS:
                 del self._kept[next(iter(self._kept))]
 
@@ -190,22 +146,31 @@ class Loads(Service):
         if objection:
             self._end(order, "failed" if order.begun else "refused", objection)
             return
-        run = _Run(order, load)
-        folder = str(self._folder / order.id)
-        asked = json.dumps({"kind": order.kind, "parameters": order.parameters, "folder": folder}).encode()
-        run.process = _Process(asked, lambda said: self._said(run, said), lambda why: self._ended(run, why))
+        seconds = order.seconds or load.seconds
+        run = _Run(order, load, met=not isinstance(load, Paired))
+        task = Task(
+            kind=order.kind,
+            parameters=order.parameters,
+            folder=str(self._folder / order.id),
+            run=order.id,
+            host=self._host,
+            seconds=seconds,
+            address=self._here,
+            port=self._reach.port,
+        )
+        run.process = LoadProcess(task, lambda said: self._said(run, said), lambda why: self._ended(run, why))
         self._log.info("benchmark {id}: {kind}", id=order.id, kind=order.kind)
-        command = [sys.executable, "-m", "perfmon.loads"]
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._reactor.spawnProcess(run.process, command[0], command, env=os.environ)
+            run.process.start(self._reactor)
         except OSError as problem:
             self._end(order, "failed", f"it could not be started: {problem}")
             return
         self._current = run
         wait = max(0.0, self._begins(run) - self._wall())
         self._later(run, wait, self._go)
-        self._later(run, wait + load.seconds + GRACE, self._overdue)
+        self._later(run, wait + LATEST, self._alone)
+        self._later(run, wait + seconds + GRACE, self._overdue)
 
     def _objection(self, order: Run, load: Load) -> str:
         """Why this machine does not run it, if it does not."""
@@ -213,8 +178,9 @@ class Loads(Service):
             return "the agent was started anew in the middle"
         if self._limits is None:
             return "the agent was started with --no-benchmarks"
-        if load.seconds > self._limits.seconds:
-            return f"it takes {load.seconds:g} s, and --benchmark-limit allows {self._limits.seconds:g} s"
+        seconds = max(order.seconds, load.seconds)
+        if seconds > self._limits.seconds:
+            return f"it takes {seconds:g} s, and --benchmark-limit allows {self._limits.seconds:g} s"
         if most_bytes(load) > self._limits.space:
             return f"it takes {most_bytes(load):,} bytes, and --benchmark-limit allows {self._limits.space:,}"
         if self._wall() - self._ahead() - order.start > LATEST:
@@ -231,10 +197,29 @@ class Loads(Service):
         run.timers.append(self._reactor.callLater(delay, call, run))
 
     def _go(self, run: _Run) -> None:
-        """Its time has come; one that is not ready yet begins as soon as it is."""
+        """Its time has come; one that is not ready yet, or does not know whom it meets, begins as soon as it is."""
         assert run.process is not None
-        if run.ready and not run.cancelled:
-            run.process.say(b"go")
+        if run.ready and run.met and not run.cancelled:
+            run.process.go()
+
+    def _go_if_late(self, run: _Run) -> None:
+        if self._wall() >= self._begins(run):
+            self._go(run)
+
+    def _meet(self, run: _Run, message: Peers) -> None:
+        """The collector says whom the run is to meet here."""
+        assert run.process is not None
+        if not run.met:
+            run.met = True
+            run.process.meet(
+                [msgspec.structs.replace(peer, address=peer.address or self._there) for peer in message.peers]
+            )
+            self._go_if_late(run)
+
+    def _alone(self, run: _Run) -> None:
+        if run.ready and not run.met:
+            run.outcome = Result(run.order.id, "failed", "the collector has not said where the others answer")
+            self._stop(run, run.outcome.reason)
 
     def _overdue(self, run: _Run) -> None:
         assert run.process is not None
@@ -253,32 +238,41 @@ class Loads(Service):
         id, last = run.order.id, run.last
         if kind == "ready":
             run.ready = True
-            self._tell(run, Progress(id, expected=said["figures"]))
-            if self._wall() >= self._begins(run):
-                self._go(run)
+            self._tell(run, Progress(id, expected=self._reached(said["figures"])))
+            self._go_if_late(run)
         elif kind == "begun":
             expected = last.expected if last is not None else {}
             self._tell(run, Progress(id, began=said["at"] - self._ahead(), expected=expected))
         elif kind == "progress" and last is not None:
             self._tell(run, Progress(id, last.began, last.expected, said["share"], said["figures"]))
         elif kind == "result" and last is not None:
-            run.outcome = "cancelled" if said["early"] else "done", run.cancelled, said["figures"]
+            state = "cancelled" if said["early"] else "done"
+            more = said["figures"], said["pairs"], said["output"]
+            run.outcome = Result(id, state, run.cancelled, last.began, last.expected, *more)
         elif kind in ("refused", "failed"):
-            run.outcome = kind, said["reason"], {}
+            run.outcome = Result(id, kind, said["reason"])
 
     def _tell(self, run: _Run, progress: Progress) -> None:
         run.last = progress
         self._send(progress)
 
-    def _end(
-        self, order: Run, state: str, reason: str, last: Progress | None = None, figures: dict[str, Any] | None = None
-    ) -> None:
-        """The run has come to its end, which is told until it is kept."""
+    def _reached(self, figures: Figures) -> Figures:
+        """What a load expects; one that answers others says where they reach it."""
+        if "port" not in figures:
+            return figures
+        reach = self._reach
+        return {**figures, "address": reach.address or self._here, "port": reach.outside or figures["port"]}
+
+    def _end(self, order: Run, state: str, reason: str, last: Progress | None = None) -> None:
+        """The run has come to its end, without its process having told of it."""
         last = last or Progress(order.id)
-        result = Result(order.id, state, reason, last.began, last.expected, figures or last.figures)
-        if order.id not in self._results:
-            self._log.info("benchmark {id}: {state} {reason}", id=order.id, state=state, reason=reason)
-        self._results[order.id] = result
+        self._keep(Result(order.id, state, reason, last.began, last.expected, last.figures))
+
+    def _keep(self, result: Result) -> None:
+        """This is told until it is kept."""
+        if result.run not in self._results:
+            self._log.info("benchmark {id}: {state} {reason}", id=result.run, state=result.state, reason=result.reason)
+        self._results[result.run] = result
         if len(self._results) > MAX_RESULTS:
             del self._results[next(iter(self._results))]
         self._send(result)
@@ -290,9 +284,17 @@ class Loads(Service):
                 timer.cancel()
         shutil.rmtree(self._folder / run.order.id, ignore_errors=True)  # two files, if it was killed
         self._current = None  # only now there is room for the next one
-        state, reason, figures = run.outcome or (
-            ("cancelled", run.cancelled, {}) if run.cancelled else ("failed", f"its process ended: {why}", {})
-        )
-        self._end(run.order, state, reason, run.last, figures)
+        outcome, last = run.outcome, run.last or Progress(run.order.id)
+        if outcome is None:
+            state, reason = ("cancelled", run.cancelled) if run.cancelled else ("failed", f"its process ended: {why}")
+            self._end(run.order, state, reason, run.last)
+        elif outcome.began is None:
+            self._keep(msgspec.structs.replace(outcome, began=last.began, expected=last.expected, figures=last.figures))
+        else:
+            self._keep(outcome)
         if self._idle is not None:
             self._idle.callback(None)
+
+
+def _run_of(message: Cancel | Peers) -> str:
+    return message.id if isinstance(message, Cancel) else message.run

@@ -6,27 +6,38 @@ a connection, with a collector, or with an agent's collector being another one t
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from math import inf
 from typing import Any, Protocol
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.defer import ensureDeferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
-from perfmon.core.benchmarks import CANCELLED, LEAD, SPEC, HostRun, Spec, described, host_field, hosts_of, summary
+from perfmon.core.benchmarks import (
+    CANCELLED,
+    LEAD,
+    QUEUED,
+    SPEC,
+    HostRun,
+    Spec,
+    described,
+    host_field,
+    hosts_of,
+    summary,
+)
 from perfmon.core.loads import checked_load
-from perfmon.core.messages import Cancel, Figures, Kept, Progress, Result, Run
+from perfmon.core.messages import Kept, Progress, Result
+from perfmon.core.pairs import duration, participants
 from perfmon.net.seams import Runner
+from perfmon.services.open_run import OpenRun, end_of, progress_of
+from perfmon.services.polling import Polling
 from perfmon.storage.store import StoreUnavailable
 
 POLL = 1.0  # s
-
-# Figures that are kept of one host; ours tell a dozen.
-MAX_FIGURES = 100
 
 # A run that was cancelled is over so long after, also where hosts say nothing.
 _CANCEL_GRACE = 15.0  # s
@@ -42,35 +53,20 @@ class RunStore(Protocol):
     async def note_run(self, id: str, host: str, value: str) -> None: ...
     async def cancel_run(self, id: str, reason: str, due: float) -> None: ...
     async def close_run(self, id: str) -> None: ...
-
-
-def _bounded(figures: Figures) -> Figures:
-    """What is kept of an agent's figures: it may be any, and send any."""
-    some = list(figures.items())[:MAX_FIGURES]
-    return {name[:100]: value[:100] if isinstance(value, str) else value for name, value in some}
+    async def start_run(self, id: str, before: str, spec: str, due: float) -> bool: ...
+    async def keep_output(self, id: str, host: str, output: str, ttl: float) -> None: ...
+    async def output(self, id: str, host: str) -> str | None: ...
 
 
 class Busy(Exception):
     """Hosts run another benchmark; `str()` says which."""
 
 
-@dataclass(slots=True)
-class _Open:
-    """A run that is not over."""
+class Answers(Protocol):
+    """Answers hosts that send to this collector."""
 
-    spec: Spec
-    due: float  # s since the epoch
-    hosts: dict[str, HostRun] = field(default_factory=dict)  # that have told of it
-    left: set[str] = field(default_factory=set)  # hosts that have not ended
-    cancelled: str | None = None
-
-    def __post_init__(self) -> None:
-        self.left.update(self.spec.hosts)
-
-    def take(self, told: Mapping[str, HostRun]) -> None:
-        """How it is on some hosts."""
-        self.hosts.update(told)
-        self.left.difference_update(host for host, at in told.items() if at.ended)
+    def open(self, spec: Spec, ready: Callable[[int], None]) -> None: ...
+    def close(self, id: str) -> None: ...
 
 
 class Runs(Service):
@@ -78,35 +74,35 @@ class Runs(Service):
 
     _log = Logger()
 
-    def __init__(self, store: RunStore, retention: float, clock: IReactorTime, wall: Callable[[], float]) -> None:
+    def __init__(
+        self, store: RunStore, answers: Answers, retention: float, clock: IReactorTime, wall: Callable[[], float]
+    ) -> None:
         """Runs are kept for `retention` s; `wall` gives the time in s since the epoch."""
         self._store = store
+        self._answers = answers
         self._retention = retention
         self._wall = wall
         self._here: dict[str, Runner] = {}
-        self._open: dict[str, _Open] = {}
+        self._open: dict[str, OpenRun] = {}
         self._changed: set[tuple[str, str]] = set()  # (run, host) whose progress is not in the store
         self._unkept: dict[tuple[str, str], tuple[Result, Runner]] = {}  # what the store did not take
-        self._looking: Deferred[None] | None = None
-        self._polls = LoopingCall(self._poll)
-        self._polls.clock = clock
+        self._polls = Polling(self._turn, POLL, "benchmark runs could not be looked after", clock)
 
     def startService(self) -> None:
         super().startService()
-        self._polls.start(POLL)
+        self._polls.start()
 
     def stopService(self) -> None:
         super().stopService()
         self._polls.stop()
-        if self._looking is not None:
-            self._looking.cancel()
 
     # -- what sessions call
 
     def arrived(self, host: str, agent: Runner) -> None:
         self._here[host] = agent
         for run in self._open.values():
-            self._order(run, host)
+            for message in run.orders(host):
+                agent.tell(message)
 
     def gone(self, host: str, agent: Runner) -> None:
         if self._here.get(host) is agent:
@@ -115,35 +111,39 @@ class Runs(Service):
     def said(self, host: str, message: Progress | Result, agent: Runner) -> None:
         """An agent tells of a run, or of its end."""
         if isinstance(message, Result):
-            ensureDeferred(self._keep(host, message, agent)).addErrback(self._failed)
+            ensureDeferred(self._keep(host, message, agent)).addErrback(
+                lambda failure: self._log.failure("a benchmark's result could not be kept", failure)
+            )
             return
         run = self._open.get(message.run)
         if run is not None and host in run.left:
-            state = "ready" if message.began is None else "running"
-            expected, figures = _bounded(message.expected), _bounded(message.figures)
-            run.take({host: HostRun(state, "", message.began, message.share, expected, figures)})
+            run.take({host: progress_of(message)})
             self._changed.add((message.run, host))
+            self._part(run)
 
     async def _keep(self, host: str, result: Result, agent: Runner) -> None:
-        share = 1.0 if result.state == "done" else 0.0
-        expected, figures = _bounded(result.expected), _bounded(result.figures)
-        ended = HostRun(result.state, result.reason[:500], result.began, share, expected, figures)
         try:
-            if ended.ended and await self._takes_part(result.run, host):
-                await self._end(result.run, host, ended)
+            spec = await self._spec(result.run, host)
+            if spec is not None:
+                ended = end_of(result, len(spec.hosts))
+                if ended.output:
+                    await self._store.keep_output(result.run, host, result.output, self._retention)
+                if ended.ended:
+                    await self._end(result.run, host, ended)
         except StoreUnavailable:
             self._unkept[result.run, host] = result, agent  # the connection has logged it; it is tried again
             return
         self._unkept.pop((result.run, host), None)
         agent.tell(Kept(result.run))
 
-    async def _takes_part(self, id: str, host: str) -> bool:
-        """Whether a run is on `host`, also one that is over."""
+    async def _spec(self, id: str, host: str) -> Spec | None:
+        """A run, also one that is over, if it is on `host`."""
         run = self._open.get(id)
         if run is not None and host in run.left:
-            return True
+            return run.spec
         fields = await self._store.run(id)
-        return SPEC in fields and host in Spec.decode(fields[SPEC]).hosts
+        spec = Spec.decode(fields[SPEC]) if SPEC in fields else None
+        return spec if spec is not None and host in spec.hosts else None
 
     async def _end(self, id: str, host: str, ended: HostRun) -> None:
         await self._store.note_run(id, host, ended.encode())
@@ -153,38 +153,56 @@ class Runs(Service):
             run.take({host: ended})
             await self._close_if_over(run)
 
-    async def _close_if_over(self, run: _Open) -> None:
+    async def _close_if_over(self, run: OpenRun) -> None:
         if run.left and not any(host in self._here for host in run.left):
             await self._refresh(run)
         if not run.left:
             await self._store.close_run(run.spec.id)
-            self._open.pop(run.spec.id, None)
+            self._forget(run.spec.id)
             self._log.info("benchmark {id} is over", id=run.spec.id)
 
-    async def _refresh(self, run: _Open) -> None:
+    def _forget(self, id: str) -> None:
+        self._answers.close(id)
+        self._open.pop(id, None)
+
+    async def _refresh(self, run: OpenRun) -> None:
         """Takes in what other collectors have heard of it."""
         theirs = hosts_of(await self._store.run(run.spec.id))
         run.take({host: at for host, at in theirs.items() if host not in self._here or at.ended})
 
     # -- what people call
 
-    async def begin(self, kind: str, parameters: dict[str, Any], hosts: Sequence[str], lead: float = LEAD) -> Spec:
-        """Begins a run on `hosts` in `lead` s. Raises `BadLoad`, `Busy` and `StoreUnavailable`."""
+    async def begin(
+        self, kind: str, parameters: dict[str, Any], hosts: Sequence[str], lead: float = LEAD, queue: bool = False
+    ) -> Spec:
+        """Begins a run on `hosts` in `lead` s. Where they are busy it waits for them, if it is to `queue`.
+
+        Raises `BadLoad`, `Busy` and `StoreUnavailable`.
+        """
         load = checked_load(kind, parameters)
+        names = participants(load, hosts)
         await self._look()
-        wanted = set(hosts)
-        for run in [run for run in self._open.values() if wanted & run.left]:
-            await self._refresh(run)
-        busy = sorted({host for run in self._open.values() for host in wanted & run.left})
-        if busy:
+        busy = await self._busy(names, self._open.values())
+        if busy and not queue:
             raise Busy(
-                f"{len(busy)} of these hosts run another benchmark, such as {busy[0]}; wait for it, or cancel it"
+                f"{len(busy)} of these hosts run another benchmark, such as {min(busy)}; "
+                "wait for it, cancel it, or queue this one"
             )
         now = self._wall()
-        spec = Spec(os.urandom(6).hex(), kind, parameters, list(hosts), now, now + lead, load.seconds)
-        await self._store.add_run(spec.id, spec.encode(), now, spec.due, self._retention)
-        self._add(spec, {}, spec.due)
+        spec = Spec(os.urandom(6).hex(), kind, parameters, names, now, now + lead, duration(load, names))
+        if busy:
+            spec = replace(spec, start=QUEUED)
+        due = inf if busy else spec.due
+        await self._store.add_run(spec.id, spec.encode(), now, due, self._retention)
+        self._add(spec, {}, due)
         return spec
+
+    async def _busy(self, hosts: Sequence[str], runs: Iterable[OpenRun]) -> set[str]:
+        """Those of `hosts` that have not ended one of these runs."""
+        wanted = set(hosts)
+        for run in [run for run in runs if wanted & run.left and not run.queued]:
+            await self._refresh(run)
+        return {host for run in runs for host in wanted & run.left}
 
     async def cancel(self, id: str, reason: str) -> bool:
         """Ends a run early; False where there is none that goes on."""
@@ -192,10 +210,14 @@ class Runs(Service):
         run = self._open.get(id)
         if run is None:
             return False
-        run.due = min(run.due, self._wall() + _CANCEL_GRACE)
+        run.due = min(run.due, self._wall() + (0.0 if run.queued else _CANCEL_GRACE))
         await self._store.cancel_run(id, reason, run.due)
         self._cancel(run, reason)
         return True
+
+    async def output(self, id: str, host: str) -> str | None:
+        """What the program wrote that was run on a host: JSON; None where there is nothing."""
+        return await self._store.output(id, host)
 
     async def one(self, id: str) -> dict[str, Any] | None:
         """A run as it is, None where there is none of this id."""
@@ -219,25 +241,14 @@ class Runs(Service):
 
     # -- the runs that are not over
 
-    def _poll(self) -> Deferred[None] | None:
-        if self._looking is None:
-            self._looking = ensureDeferred(self._turn()).addErrback(self._failed)
-            self._looking.addCallback(self._looked)
-        return None
-
-    def _looked(self, result: None) -> None:
-        self._looking = None
-
-    def _failed(self, failure: Failure) -> None:
-        if not failure.check(CancelledError):
-            self._log.failure("a benchmark run could not be looked after", failure)
-
     async def _turn(self) -> None:
         try:
             await self._look()
             for (_, host), (result, agent) in list(self._unkept.items()):
                 await self._keep(host, result, agent)
             await self._write_progress()
+            await self._part_all()
+            await self._start_queued()
             await self._settle()
         except StoreUnavailable:
             pass  # the connection has logged it
@@ -246,7 +257,7 @@ class Runs(Service):
         """Takes in what other collectors have begun, cancelled and ended."""
         due = await self._store.open_runs()
         for id in self._open.keys() - due.keys():
-            del self._open[id]
+            self._forget(id)
         for id, moment in due.items():
             known = self._open.get(id)
             if known is not None and known.due == moment:
@@ -255,33 +266,57 @@ class Runs(Service):
             if SPEC not in fields:
                 await self._store.close_run(id)
                 continue
-            run = known or self._add(Spec.decode(fields[SPEC]), hosts_of(fields), moment)
-            run.due = moment
+            spec = Spec.decode(fields[SPEC])
+            if known is None or known.spec != spec:  # it is new, or has waited until now
+                known = self._add(spec, hosts_of(fields), moment)
+            known.due = moment
             if CANCELLED in fields:
-                self._cancel(run, fields[CANCELLED])
+                self._cancel(known, fields[CANCELLED])
 
-    def _add(self, spec: Spec, hosts: dict[str, HostRun], due: float) -> _Open:
-        run = self._open[spec.id] = _Open(spec, due)
+    def _add(self, spec: Spec, hosts: dict[str, HostRun], due: float) -> OpenRun:
+        run = self._open[spec.id] = OpenRun(spec, due)
         run.take(hosts)
-        for host in spec.hosts:
-            self._order(run, host)
+        if run.with_collector and not run.queued:
+            self._answers.open(spec, partial(self._answered, run))
+        self._order(run)
         return run
 
-    def _order(self, run: _Open, host: str) -> None:
-        agent = self._here.get(host)
-        if agent is None or host not in run.left:
-            return
-        if run.cancelled is None:
-            spec, at = run.spec, run.hosts.get(host, HostRun())
-            agent.tell(Run(spec.id, spec.kind, spec.parameters, spec.start, begun=at.began is not None))
-        else:
-            agent.tell(Cancel(run.spec.id, run.cancelled))
+    def _order(self, run: OpenRun) -> None:
+        for host in run.left & self._here.keys():
+            for message in run.orders(host):
+                self._here[host].tell(message)
 
-    def _cancel(self, run: _Open, reason: str) -> None:
+    def _answered(self, run: OpenRun, port: int) -> None:
+        """The collector answers on this port."""
+        run.answering = port
+        self._part(run)
+
+    def _part(self, run: OpenRun) -> None:
+        """Tells the hosts whom they meet, if it is time to."""
+        if run.part(self._wall()):
+            for host, peers in run.peers().items():
+                if host in self._here:
+                    self._here[host].tell(peers)
+
+    async def _part_all(self) -> None:
+        for run in list(self._open.values()):
+            if run.meetings and not run.parted and not run.left <= self._here.keys():
+                await self._refresh(run)  # others know where some of them answer
+            self._part(run)
+
+    async def _start_queued(self) -> None:
+        """Begins what has waited for its hosts, the oldest first; none before an older one that wants one of them."""
+        runs = sorted(self._open.values(), key=lambda run: (run.queued, run.spec.created))
+        for place, run in enumerate(runs):
+            if run.queued and run.cancelled is None and not await self._busy(run.spec.hosts, runs[:place]):
+                spec = replace(run.spec, start=self._wall() + LEAD)
+                if await self._store.start_run(spec.id, run.spec.encode(), spec.encode(), spec.due):
+                    self._add(spec, {}, spec.due)
+
+    def _cancel(self, run: OpenRun, reason: str) -> None:
         if run.cancelled is None:
             run.cancelled = reason
-            for host in run.spec.hosts:
-                self._order(run, host)
+            self._order(run)
 
     async def _write_progress(self) -> None:
         changed, self._changed = self._changed, set()

@@ -31,6 +31,11 @@ def run(id: str) -> str:
     return f"pm:run:{id}"
 
 
+def run_output(id: str) -> str:
+    """What the programs have written that a benchmark run has started, by host."""
+    return f"pm:run:{id}:output"
+
+
 def windows(host: str, tier: str) -> str:
     """What the keys of all windows of a host in a tier begin with."""
     return f"pm:{{{host}}}:{tier}:"

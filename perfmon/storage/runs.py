@@ -46,6 +46,21 @@ class RunKeys:
         await self._writer.call("HSETNX", keys.run(id), CANCELLED, reason)
         await self._writer.call("ZADD", keys.OPEN_RUNS, "XX", repr(due), id)
 
+    async def start_run(self, id: str, before: str, spec: str, due: float) -> bool:
+        """What was asked for by a run, as it was `before`, has its start now; False where another has done that."""
+        wanted = (scripts.START_RUN, 2, keys.run(id), keys.OPEN_RUNS, id, before, spec, repr(due))
+        return bool(await self._writer.call("EVAL", *wanted))
+
+    async def keep_output(self, id: str, host: str, output: str, ttl: float) -> None:
+        """Keeps what the program has written that was run on a host, for `ttl` s."""
+        await self._writer.call("HSET", keys.run_output(id), host, output)
+        await self._writer.call("EXPIRE", keys.run_output(id), round(ttl))
+
+    async def output(self, id: str, host: str) -> str | None:
+        """None where nothing is kept."""
+        found = await self._reader.call("HGET", keys.run_output(id), host)
+        return None if found is None else found.decode()
+
     async def close_run(self, id: str) -> None:
         """A run is over."""
         await self._writer.call("ZREM", keys.OPEN_RUNS, id)

@@ -185,6 +185,15 @@ if (old and old:sub(1, 1) == 'F') or redis.call('EXISTS', KEYS[1]) == 0 then ret
 return redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 """
 
+# KEYS: a run, the open runs. ARGV: id, what was asked for (as it is known), the same with its start, when it is due
+# (s). A run that waits is begun by one collector, and not if it was cancelled meanwhile. Returns 1 if this one did.
+START_RUN = """
+if redis.call('HGET', KEYS[1], 'spec') ~= ARGV[2] or redis.call('HEXISTS', KEYS[1], 'cancelled') == 1 then return 0 end
+redis.call('HSET', KEYS[1], 'spec', ARGV[3])
+redis.call('ZADD', KEYS[2], 'XX', ARGV[4], ARGV[1])
+return 1
+"""
+
 # KEYS: collectors, epoch. ARGV: collector, TTL (s), a new epoch. Renews the lease of the collector as of now, by the
 # store's own clock. The epoch is that of the data: where there is none, as in a store that was emptied, it is new.
 # Returns when the lease was renewed before (empty: there was none), now, the epoch, and all leases.

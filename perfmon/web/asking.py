@@ -50,13 +50,19 @@ class Backend(Protocol):
     def busy(self) -> type[Exception]:
         """Raised where hosts run another benchmark."""
 
-    async def begin_benchmark(self, kind: str, parameters: Any, hosts: Sequence[str], lead: float) -> Spec:
-        """Begins a run on these hosts in `lead` s. May raise `BadLoad` and `busy`."""
+    async def begin_benchmark(self, kind: str, parameters: Any, hosts: Sequence[str], lead: float, queue: bool) -> Spec:
+        """Begins a run on these hosts in `lead` s, or once they are free, if it is to `queue`.
+
+        May raise `BadLoad` and `busy`.
+        """
 
     async def benchmarks(self, limit: int, host: str) -> list[dict[str, Any]]:
         """The newest; with a `host` those of them that it takes part in."""
 
     async def benchmark(self, id: str) -> dict[str, Any] | None: ...
+    async def benchmark_output(self, id: str, host: str) -> str | None:
+        """What the program wrote that was run on a host, JSON; None where nothing is kept."""
+
     async def cancel_benchmark(self, id: str) -> bool:
         """False where there is none that goes on."""
 

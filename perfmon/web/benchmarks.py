@@ -4,9 +4,12 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from perfmon.core.benchmarks import LEAD, MAX_HOSTS
+import orjson
+
+from perfmon.core.benchmarks import LEAD, MAX_HOSTS, QUEUED
 from perfmon.core.globs import pattern
 from perfmon.core.loads import BadLoad
+from perfmon.core.timespec import parse_time
 from perfmon.web.asking import Backend, asked, body_of
 from perfmon.web.http import Call, HttpError, Route, bad_request
 
@@ -16,6 +19,8 @@ MAX_RUNS = 1_000  # in one answer
 MAX_LEAD = 86_400.0  # s
 
 _HERE = frozenset({"up", "late"})
+
+_FIELDS = dict.fromkeys(("kind", "hosts", "label", "parameters", "start", "lead", "busy"))
 
 
 class BenchmarksApi:
@@ -31,27 +36,57 @@ class BenchmarksApi:
             Route("POST", "/api/v1/benchmarks", self._begin),
             Route("GET", "/api/v1/benchmarks", self._list, frozenset({"limit", "host"})),
             Route("GET", "/api/v1/benchmarks/{id}", self._one),
+            Route("GET", "/api/v1/benchmarks/{id}/output", self._output, frozenset({"host"})),
             Route("DELETE", "/api/v1/benchmarks/{id}", self._cancel),
         ]
 
     async def _begin(self, call: Call) -> Any:
         body = body_of(call)
-        if unknown := body.keys() - {"kind", "hosts", "label", "parameters", "lead"}:
-            raise bad_request(f"field {min(unknown)[:40]!r} is unknown: kind, hosts, label, parameters, lead")
-        lead = body.get("lead", LEAD)
-        if isinstance(lead, bool) or not isinstance(lead, int | float) or not 0 <= lead <= MAX_LEAD:
-            raise bad_request(f"lead is a number of seconds until the start, 0 to {MAX_LEAD:g}")
-        kind, parameters = body.get("kind"), body.get("parameters", {})
+        if unknown := body.keys() - _FIELDS:
+            raise bad_request(f"field {min(unknown)[:40]!r} is unknown: {', '.join(_FIELDS)}")
+        lead = self._lead(body)
+        kind, parameters, busy = body.get("kind"), body.get("parameters", {}), body.get("busy", "refuse")
         if not isinstance(kind, str):
             raise bad_request("kind is needed: the kind of load, as a string")
+        if busy not in ("refuse", "queue"):
+            raise bad_request("busy says what is to be done where a host runs another benchmark: refuse or queue")
         hosts = await self._chosen(body)
+        await self._see_other(parameters)
+        begun = self._backend.begin_benchmark(kind, parameters, hosts, lead, busy == "queue")
         try:
-            spec = await asked(self._backend, self._backend.begin_benchmark(kind, parameters, hosts, float(lead)))
+            spec = await asked(self._backend, begun)
         except BadLoad as problem:
             raise bad_request(str(problem)) from None
         except self._backend.busy as problem:
             raise HttpError(HTTPStatus.CONFLICT, str(problem)) from None
-        return {"id": spec.id, "hosts": spec.hosts, "start": spec.start, "seconds": spec.seconds}
+        start = spec.start if spec.start != QUEUED else None
+        return {"id": spec.id, "hosts": spec.hosts, "start": start, "seconds": spec.seconds}
+
+    def _lead(self, body: Mapping[str, Any]) -> float:
+        """In how many seconds a run is to start."""
+        if "start" in body:
+            if "lead" in body:
+                raise bad_request("give start, a time, or lead, the seconds until then, not both")
+            now = self._wall()
+            try:
+                lead = parse_time(str(body["start"]), now) - now
+            except ValueError as problem:
+                raise bad_request(f"start: {problem}") from None
+            if not 0 <= lead <= MAX_LEAD:
+                raise bad_request(f"start is a time from now on, within {MAX_LEAD / 3600:g} hours")
+            return lead
+        lead = body.get("lead", LEAD)
+        if isinstance(lead, bool) or not isinstance(lead, int | float) or not 0 <= lead <= MAX_LEAD:
+            raise bad_request(f"lead is a number of seconds until the start, 0 to {MAX_LEAD:g}")
+        return float(lead)
+
+    async def _see_other(self, parameters: Any) -> None:
+        """Whom all are to meet has to be there, too."""
+        other = parameters.get("to") if isinstance(parameters, dict) else None
+        if isinstance(other, str) and other:
+            found = await asked(self._backend, self._backend.hosts(other[:256], "-"))
+            if not any(host["host"] == other and _is_here(host) for host in found):
+                raise HttpError(HTTPStatus.NOT_FOUND, f"no host {other[:40]!r} with an agent that is there")
 
     async def _chosen(self, body: Mapping[str, Any]) -> list[str]:
         """The hosts with an agent that is there, of those that the body names."""
@@ -66,11 +101,7 @@ class BenchmarksApi:
         if label and not equals:
             raise bad_request('label is NAME=VALUE, such as "role=web"')
         known = await asked(self._backend, self._backend.hosts(glob, "-"))
-        found = [
-            host["host"]
-            for host in known
-            if host["kind"] == "agent" and host["state"] in _HERE and (not label or host["labels"].get(name) == value)
-        ]
+        found = [host["host"] for host in known if _is_here(host) and (not label or host["labels"].get(name) == value)]
         if not found:
             raise HttpError(HTTPStatus.NOT_FOUND, "no host with an agent that is there matches")
         if len(found) > MAX_HOSTS:
@@ -92,6 +123,15 @@ class BenchmarksApi:
             raise _unknown(call.path["id"])
         return found
 
+    async def _output(self, call: Call) -> Any:
+        id, host = call.path["id"], call.parameters.get("host", "")
+        found = await asked(self._backend, self._backend.benchmark_output(id, host))
+        if found is None:
+            raise HttpError(
+                HTTPStatus.NOT_FOUND, "no output is kept: give a host where fio or iperf3 was run, as in ?host=web1"
+            )
+        return orjson.Fragment(found)
+
     async def _cancel(self, call: Call) -> Any:
         id = call.path["id"]
         if not await asked(self._backend, self._backend.cancel_benchmark(id)):
@@ -99,6 +139,10 @@ class BenchmarksApi:
                 raise _unknown(id)
             raise HttpError(HTTPStatus.CONFLICT, f"benchmark {id} is over")
         return {"cancelled": id}
+
+
+def _is_here(host: Mapping[str, Any]) -> bool:
+    return host["kind"] == "agent" and host["state"] in _HERE
 
 
 def _unknown(id: str) -> HttpError:

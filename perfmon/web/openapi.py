@@ -70,9 +70,9 @@ _BENCHMARK: Mapping[str, Schema] = {
     "kind": {"type": "string", "enum": list(KINDS)},
     "parameters": {"type": "object"},
     "created": _TIME,
-    "start": _TIME,
+    "start": _or_null(_TIME),
     "seconds": _NUMBER,
-    "state": {"type": "string", "enum": ["waiting", "running", "done", "partial", "failed", "cancelled"]},
+    "state": {"type": "string", "enum": ["queued", "waiting", "running", "done", "partial", "failed", "cancelled"]},
     "counts": _map(_COUNT),
 }
 
@@ -152,6 +152,8 @@ SCHEMAS: Mapping[str, Schema] = {
         share=_NUMBER,
         expected={"type": "object"},
         figures={"type": "object"},
+        pairs=_map({"type": "object"}),
+        output=_FLAG,
     ),
     "Stats": {
         "type": "object",
@@ -258,7 +260,7 @@ OPERATIONS: Mapping[tuple[str, str], _Operation] = {
     ),
     ("POST", "/api/v1/benchmarks"): _Operation(
         "Begins a benchmark on many hosts",
-        _object(id=_TEXT, hosts=_list(_TEXT), start=_TIME, seconds=_NUMBER),
+        _object(id=_TEXT, hosts=_list(_TEXT), start=_or_null(_TIME), seconds=_NUMBER),
         {
             "type": "object",
             "properties": {
@@ -266,7 +268,9 @@ OPERATIONS: Mapping[tuple[str, str], _Operation] = {
                 "hosts": _TEXT,
                 "label": _TEXT,
                 "parameters": {"type": "object"},
+                "start": {"oneOf": [_TIME, _TEXT], "description": "when; this or lead"},
                 "lead": {"type": "number", "minimum": 0, "description": "s until the start"},
+                "busy": {"type": "string", "enum": ["refuse", "queue"], "description": "where a host runs another"},
             },
             "required": ["kind"],
             "anyOf": [{"required": ["hosts"]}, {"required": ["label"]}],
@@ -287,6 +291,9 @@ OPERATIONS: Mapping[tuple[str, str], _Operation] = {
             hosts=_map(_named("BenchmarkOnHost")),
         ),
         errors=(400, 404, 503),
+    ),
+    ("GET", "/api/v1/benchmarks/{id}/output"): _Operation(
+        "What fio or iperf3 wrote on a host", {"type": "object"}, needed=frozenset({"host"}), errors=(400, 404, 503)
     ),
     ("DELETE", "/api/v1/benchmarks/{id}"): _Operation(
         "Ends a benchmark early", _object(cancelled=_TEXT), errors=(404, 409, 503)

@@ -33,6 +33,8 @@ from perfmon.core.messages import (
     LineBuffer,
     Metrics,
     Noted,
+    Peer,
+    Peers,
     Progress,
     ProtocolError,
     Reconnect,
@@ -55,6 +57,7 @@ integers = st.integers(-(2**63), 2**63 - 1)
 floats = st.floats(allow_nan=False, allow_infinity=False)
 texts = st.text(max_size=20)
 figures = st.dictionaries(texts, st.one_of(floats, integers, st.booleans(), texts), max_size=3)
+pairs = st.dictionaries(texts, figures, max_size=2)
 dictionaries = st.dictionaries(texts, texts, max_size=3)
 
 from_agents = st.one_of(
@@ -65,7 +68,17 @@ from_agents = st.one_of(
     st.builds(Gap, integers, integers, floats, floats, texts),
     st.builds(Sampling, st.booleans(), floats),
     st.builds(Progress, texts, st.none() | floats, figures, floats, figures),
-    st.builds(Result, texts, texts, texts, st.none() | floats, figures, figures),
+    st.builds(
+        Result,
+        texts,
+        texts,
+        texts,
+        st.none() | floats,
+        figures,
+        figures,
+        st.dictionaries(texts, figures, max_size=2),
+        texts,
+    ),
     st.builds(Goodbye, texts),
 )
 from_collectors = st.one_of(
@@ -79,7 +92,8 @@ from_collectors = st.one_of(
     st.builds(Stop),
     st.builds(Start),
     st.builds(Interval, floats),
-    st.builds(Run, texts, texts, figures, floats, st.booleans()),
+    st.builds(Run, texts, texts, figures, floats, floats, st.booleans()),
+    st.builds(Peers, texts, st.lists(st.builds(Peer, texts, texts, integers, floats), max_size=3)),
     st.builds(Cancel, texts, texts),
     st.builds(Kept, texts),
     st.builds(Reconnect, texts, floats),
@@ -118,6 +132,10 @@ class CodecTests(SynchronousTestCase):
             (
                 Run("7", "cpu", {"seconds": 5}, 2.5),
                 b'{"type":"run","id":"7","kind":"cpu","parameters":{"seconds":5},"start":2.5}',
+            ),
+            (
+                Peers("7", [Peer("web2", "", 5300)]),
+                b'{"type":"peers","run":"7","peers":[{"host":"web2","address":"","port":5300}]}',
             ),
             (Cancel("7", "enough"), b'{"type":"cancel","id":"7","reason":"enough"}'),
             (Kept("7"), b'{"type":"kept","run":"7"}'),

@@ -1,66 +1,43 @@
 """Benchmarks on real agents, by the command line and by the API, with what may go wrong in the middle."""
 
+import contextlib
 import csv
 import os
 import re
 import shutil
 import signal
+import subprocess
 import unittest
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
 
 import orjson
-import psutil
 
-from tests.integration.harness import PERFMON, Agent, Collector, IntegrationTestCase, eventually, gone
+from tests.integration.benchmark_case import DISK, HOSTS, BenchmarkCase
+from tests.integration.harness import eventually, gone
 
-HOSTS = ("web1", "web2", "web3", "web4")
-DISK = {"seconds": 2.0, "chunk": 1 << 16, "roll": 1 << 20, "fsync": "never"}
 LONG = {"seconds": 600.0}
+PLAN = """
+[[run]]
+kind = "cpu"
+on = "web[12]"
+repeat = 2
+seconds = 1
+threads = 1
+
+[[run]]
+kind = "cpu"
+on = "nobody"
+
+[[run]]
+kind = "disk-write"
+on = "web2"
+seconds = 1
+chunk = "64KiB"
+roll = "1MiB"
+"""
 
 
-class BenchmarkTests(IntegrationTestCase):
-    """Each with a collector and four agents."""
-
-    def setUp(self) -> None:
-        super().setUp()
-        self.monitor = self.collector("--no-self", "--heartbeat-timeout", "3s").ready()
-        self.agents = {host: self.start(host) for host in HOSTS}
-        for host in HOSTS:
-            self.up(host)
-
-    def start(self, host: str) -> Agent:
-        return self.agent(self.monitor, host, "--benchmark-folder", str(self.folder / "benchmarks"))
-
-    def up(self, host: str) -> None:
-        eventually(lambda: self.monitor.state(host) == "up", f"{host} to be up")
-
-    def begin(self, kind: str, parameters: Any, hosts: str = "web*", lead: float = 1.0) -> str:
-        body = orjson.dumps({"kind": kind, "hosts": hosts, "parameters": parameters, "lead": lead})
-        status, begun = self.monitor.ask("/api/v1/benchmarks", body, "application/json")
-        self.assertEqual(status, 200, begun)
-        return str(begun["id"])
-
-    def told(self, id: str, collector: Collector | None = None) -> Any:
-        return (collector or self.monitor).get(f"/api/v1/benchmarks/{id}")
-
-    def over(self, id: str, state: str) -> Any:
-        """The run, once it is in this state."""
-        return eventually(lambda: (run := self.told(id))["state"] == state and run, f"it to be {state}", 90.0)
-
-    def begun(self, id: str, *hosts: str) -> None:
-        """Waits until it has begun on these hosts."""
-        eventually(lambda: all(self.told(id)["hosts"][host]["share"] > 0 for host in hosts), "it to run")
-
-    def child(self, host: str) -> psutil.Process:
-        """The process of the load."""
-        (child,) = psutil.Process(self.agents[host].process.pid).children()
-        return child
-
-    def files(self) -> list[Path]:
-        return [path for path in (self.folder / "benchmarks").rglob("*") if path.is_file()]
-
+class BenchmarkTests(BenchmarkCase):
     def test_disk_write(self) -> None:
         """All begin together, roll, and tell what the kernel tells; nothing is left, nobody departed."""
         id = self.begin("disk-write", DISK)
@@ -83,34 +60,30 @@ class BenchmarkTests(IntegrationTestCase):
 
     def test_command_line(self) -> None:
         """Runs are begun, one after the other, followed to their end, listed, shown and cancelled."""
-
-        def perfmon(*arguments: str, ends: int = 0) -> str:
-            done = self.running(str(PERFMON), *arguments, "--url", self.monitor.url)
-            self.assertEqual(done.ended(), ends, done.log)
-            return done.log
-
         for seconds in ("1", "2"):
-            shown = perfmon("bench", "cpu", "--on", "web[12]", "--seconds", seconds, "--threads", "1")
+            shown = self.perfmon("bench", "cpu", "--on", "web[12]", "--seconds", seconds, "--threads", "1")
             self.assertRegex(shown, r"web1 +done")
             self.assertRegex(shown, r"all 2: .*/s")
-        disk = perfmon("bench", "disk-write", "--on", "web1", "--seconds", "1", "--roll", "1MiB", "--chunk", "64KiB")
+        disk = self.perfmon(
+            "bench", "disk-write", "--on", "web1", "--seconds", "1", "--roll", "1MiB", "--chunk", "64KiB"
+        )
         self.assertRegex(disk, r"disk-write, seconds 1.0, chunk 65536, roll 1048576")
-        self.assertEqual(len(re.findall(r"done", perfmon("bench", "list"))), 6)
+        self.assertEqual(len(re.findall(r"done", self.perfmon("bench", "list"))), 6)
         runs = self.monitor.get("/api/v1/benchmarks")["benchmarks"]
         disk_run, second, first = [run["id"] for run in runs]
-        lines = list(csv.reader(perfmon("bench", "show", first, "--csv").splitlines()))
-        self.assertEqual(lines[0], ["host", "state", "figure", "value"])
+        lines = list(csv.reader(self.perfmon("bench", "show", first, "--csv").splitlines()))
+        self.assertEqual(lines[0], ["host", "peer", "state", "figure", "value"])
         told = self.told(first)["hosts"]["web2"]["figures"]
-        self.assertEqual({name: float(value) for host, _, name, value in lines[1:] if host == "web2"}, told)
-        self.assertRegex(perfmon("bench", "compare", first, second), r"web1 +\S+ \S+B/s +\S+ \S+B/s +\d+\.\d\d")
-        self.assertIn("nothing in common", perfmon("bench", "compare", first, disk_run, ends=1))
-        begun = perfmon("bench", "cpu", "--on", "web1", "--seconds", "600", "--detach")
+        self.assertEqual({name: float(value) for host, _, _, name, value in lines[1:] if host == "web2"}, told)
+        self.assertRegex(self.perfmon("bench", "compare", first, second), r"web1 +\S+ \S+B/s +\S+ \S+B/s +\d+\.\d\d")
+        self.assertIn("nothing in common", self.perfmon("bench", "compare", first, disk_run, ends=1))
+        begun = self.perfmon("bench", "cpu", "--on", "web1", "--seconds", "600", "--detach")
         id = begun.strip().rpartition("\n")[2].partition(":")[0]
-        self.assertIn(id, perfmon("bench", "cancel", id))
+        self.assertIn(id, self.perfmon("bench", "cancel", id))
         self.over(id, "cancelled")
-        self.assertIn("somebody has cancelled it", perfmon("bench", "show", id))
-        self.assertIn("no host with an agent", perfmon("bench", "cpu", "--on", "nobody", ends=1))
-        self.assertIn("$.seconds", perfmon("bench", "cpu", "--on", "web1", "--seconds", "0", ends=1))
+        self.assertIn("somebody has cancelled it", self.perfmon("bench", "show", id))
+        self.assertIn("no host with an agent", self.perfmon("bench", "cpu", "--on", "nobody", ends=1))
+        self.assertIn("$.seconds", self.perfmon("bench", "cpu", "--on", "web1", "--seconds", "0", ends=1))
 
     def test_cpu_on_all(self) -> None:
         """Under a load of all CPUs nobody departs, and samples come on time."""
@@ -158,12 +131,8 @@ class BenchmarkTests(IntegrationTestCase):
 
     def test_refused(self) -> None:
         """What an agent does not allow it refuses; the others run it."""
-        self.agents["web1"].stop()
-        self.agents["web1"] = self.agent(self.monitor, "web1", "--no-benchmarks")
-        self.up("web1")
-        self.agents["web2"].stop()
-        self.agents["web2"] = self.agent(self.monitor, "web2", "--benchmark-limit", "1s,1GiB")
-        self.up("web2")
+        self.again("web1", "--no-benchmarks")
+        self.again("web2", "--benchmark-limit", "1s,1GiB")
         run = self.over(self.begin("cpu", {"seconds": 2.0, "threads": 1}), "partial")
         self.assertEqual(run["counts"], {"done": 2, "refused": 2})
         self.assertIn("--no-benchmarks", run["hosts"]["web1"]["reason"])
@@ -175,3 +144,40 @@ class BenchmarkTests(IntegrationTestCase):
         self.begun(busy, "web3")
         self.agents["web3"].stop()
         self.assertEqual(self.files(), [])
+
+    @unittest.skipUnless(os.geteuid() == 0 or os.environ.get("CI"), "only root mounts")
+    def test_full_disk(self) -> None:
+        """On a disk that is too small it is refused; on one that others fill in the middle it fails, and cleans up."""
+        disk = self.folder / "disk"
+        disk.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], check=True)
+        self.addCleanup(subprocess.run, ["umount", "--lazy", str(disk)], check=True)
+        self.again("web1", "--benchmark-folder", str(disk))
+        at = self.over(self.begin("disk-write", {**DISK, "roll": 4 << 20}, "web1"), "failed")["hosts"]["web1"]
+        self.assertEqual(at["state"], "refused")
+        self.assertRegex(at["reason"], r"it needs [\d,]+ bytes in .*: smaller files take less")
+        id = self.begin("disk-write", {**DISK, "seconds": 60.0}, "web1")
+        self.begun(id, "web1")
+        with contextlib.suppress(OSError), (disk / "another").open("wb", buffering=0) as other:
+            while True:
+                other.write(bytes(1 << 16))
+        at = self.over(id, "failed")["hosts"]["web1"]
+        self.assertEqual((at["state"], "No space left on device" in at["reason"]), ("failed", True), at)
+        self.assertEqual([path.name for path in disk.rglob("*") if path.is_file()], ["another"])
+        (disk / "another").unlink()
+        self.over(self.begin("disk-write", DISK, "web1"), "done")
+
+    def test_plan(self) -> None:
+        """The runs of a file are run one after the other; those that are not done are named, and the others are run."""
+        plan = self.folder / "plan.toml"
+        plan.write_text(PLAN)
+        busy = self.begin("cpu", {"seconds": 2.0, "threads": 1}, "web1")
+        shown = self.perfmon("bench", "run", str(plan), ends=1)
+        self.assertIn("perfmon: run 3, cpu: no host with an agent that is there matches", shown)
+        runs = self.monitor.get("/api/v1/benchmarks")["benchmarks"]
+        expected = [("disk-write", "done"), ("cpu", "done"), ("cpu", "done"), ("cpu", "done")]
+        self.assertEqual([(run["kind"], run["state"]) for run in runs], expected)
+        self.assertEqual((runs[-1]["id"], runs[0]["parameters"]["chunk"]), (busy, 1 << 16))
+        starts = [run["start"] for run in runs]
+        self.assertEqual(starts, sorted(starts, reverse=True))
+        self.assertGreaterEqual(starts[2], starts[3] + 2.0)  # it had waited

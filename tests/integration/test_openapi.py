@@ -8,7 +8,11 @@ from jsonschema import Draft202012Validator
 
 from tests.integration.harness import Collector, IntegrationTestCase, eventually
 
-QUERIES = {"/api/v1/query": {"metric": "*"}, "/api/v1/hosts/{host}/export": {"format": "ndjson"}}
+QUERIES = {
+    "/api/v1/query": {"metric": "*"},
+    "/api/v1/hosts/{host}/export": {"format": "ndjson"},
+    "/api/v1/benchmarks/{id}/output": {"host": "web1"},
+}
 BODIES = {
     "/api/v1/benchmarks": {"kind": "cpu", "hosts": "web1", "parameters": {"seconds": 1}},
     "/api/v1/hosts/{host}/interval": {"interval": 5},
@@ -53,6 +57,7 @@ class OpenApiTests(IntegrationTestCase):
         self.assertEqual(status, 200, (path, answer))
         if (method, path) == ("post", "/api/v1/benchmarks"):
             self.benchmark = answer["id"]
+            self.store(collector)("HSET", f"pm:run:{self.benchmark}:output", "web1", '{"fio version": "fio-3.33"}')
         schema = operation["responses"]["200"]["content"]["application/json"]["schema"]
         self.valid(document, schema, answer, path)
         if operation["parameters"] or method == "post":

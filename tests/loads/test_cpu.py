@@ -16,7 +16,7 @@ class CpuRunningTests(SynchronousTestCase):
         for threads, expected in ((0, os.cpu_count()), (3, 3)):
             running = CpuRunning(Cpu(seconds=1.0, threads=threads), time.perf_counter)
             self.assertEqual(running.prepare(), {"threads": expected})
-            figures = running.run(lambda: False, lambda share, figures: None)
+            figures = running.run(lambda: False, lambda share, figures: None).figures
             self.assertGreaterEqual(float(figures["seconds"]), 1.0)
             self.assertEqual(int(figures["bytes"]) % BLOCK, 0)
             self.assertGreater(int(figures["bytes"]), 0)
@@ -27,6 +27,6 @@ class CpuRunningTests(SynchronousTestCase):
         before = threading.active_count()
         running = CpuRunning(Cpu(seconds=1_000.0, threads=2), time.perf_counter)
         stop = threading.Event()
-        figures = running.run(stop.is_set, lambda share, figures: stop.set())
+        figures = running.run(stop.is_set, lambda share, figures: stop.set()).figures
         self.assertLess(float(figures["seconds"]), 900)
         self.assertEqual(threading.active_count(), before)

@@ -11,8 +11,9 @@ from typing import NamedTuple
 from twisted.trial.unittest import SynchronousTestCase
 
 from perfmon.core.loads import DiskWrite
+from perfmon.core.messages import Figures
 from perfmon.loads.disk import DiskRunning
-from perfmon.loads.running import Figures, Refused
+from perfmon.loads.running import Refused
 
 KB = 1_000
 
@@ -39,7 +40,7 @@ class DiskRunningTests(SynchronousTestCase):
         return {path.name: path.stat().st_size for path in sorted(self.folder.iterdir())}
 
     def run_(self, running: DiskRunning, stopped: Callable[[], bool] = lambda: False) -> Figures:
-        return running.run(stopped, lambda share, figures: None)
+        return running.run(stopped, lambda share, figures: None).figures
 
     def test_rolls(self) -> None:
         """Files are filled to their size, one after the other, and the last two are there at the end."""
@@ -47,7 +48,7 @@ class DiskRunningTests(SynchronousTestCase):
         running.prepare()
         self.assertEqual(self.sizes(), {})
         seen = []
-        figures = running.run(lambda: False, lambda share, figures: seen.append(self.sizes()))
+        figures = running.run(lambda: False, lambda share, figures: seen.append(self.sizes())).figures
         files, rest = divmod(int(figures["bytes"]), 50 * KB)
         self.assertEqual((figures["files"], figures["rolls"]), (files + bool(rest), files + bool(rest) - 1))
         self.assertEqual(sorted(self.sizes().values()), sorted([50 * KB, rest or 50 * KB]))

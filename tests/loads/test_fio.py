@@ -1,5 +1,6 @@
 """Tests for `perfmon.loads.fio`: what it makes of fio's words, and the real fio where it is installed."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -82,7 +83,9 @@ class FioTests(SynchronousTestCase):
         for rw, there, absent in (("write", "write_rate", "read_rate"), ("randread", "read_rate", "write_rate")):
             running = self.running(rw=rw, numjobs=2)
             self.assertIn("fio-", str(running.prepare()["program"]))
-            figures = running.run(lambda: False, lambda share, figures: None)
+            outcome = running.run(lambda: False, lambda share, figures: None)
+            figures = outcome.figures
+            self.assertEqual(figures_of(json.loads(outcome.output)), figures)
             self.assertGreater(float(figures["rate"]), 0)
             self.assertIn(there, figures)
             self.assertNotIn(absent, figures)
@@ -94,6 +97,6 @@ class FioTests(SynchronousTestCase):
         """It ends early with what it has."""
         running = self.running(rw="write", seconds=600.0)
         running.prepare()
-        figures = running.run(lambda: True, lambda share, figures: None)
+        figures = running.run(lambda: True, lambda share, figures: None).figures
         self.assertLess(float(figures["seconds"]), 60.0)
         running.clean()

@@ -22,13 +22,15 @@ class ProcessTests(SynchronousTestCase):
         self.folder = Path(temporary.name) / "load"
 
     def start(self, kind: str, parameters: Any) -> "subprocess.Popen[str]":
+        task = {"kind": kind, "parameters": parameters, "folder": str(self.folder)}
+        task |= {"run": "7", "host": "web1", "seconds": parameters.get("seconds", 60.0)}
         process = subprocess.Popen(
             [sys.executable, "-m", "perfmon.loads"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         self.addCleanup(process.stdout.close)  # type: ignore[union-attr]  # it was asked for
-        self.say(process, json.dumps({"kind": kind, "parameters": parameters, "folder": str(self.folder)}))
+        self.say(process, json.dumps(task))
         return process
 
     def say(self, process: "subprocess.Popen[str]", line: str) -> None:

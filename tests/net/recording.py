@@ -15,7 +15,7 @@ from twisted.logger import ILogObserver, LogEvent
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from perfmon.core.messages import Cancel, Gap, Kept, Progress, Result, Run
+from perfmon.core.messages import Gap, OfRuns, Progress, Result
 from perfmon.core.numbering import Columns, Numbering, Row
 from perfmon.core.reject import Rejected
 from perfmon.net.seams import Controlled, Runner, Sender, Source
@@ -194,20 +194,14 @@ class RecordingBenchmarks:
     """Notes what is ordered of an agent; `running` is what its next collector may not know."""
 
     def __init__(self) -> None:
-        self.heard: list[Run | Cancel | Kept] = []
+        self.heard: list[OfRuns] = []
         self.running: list[Progress | Result] = []
 
-    def opened(self) -> list[Progress | Result]:
+    def opened(self, here: str, there: str) -> list[Progress | Result]:
         return self.running
 
-    def order(self, run: Run) -> None:
-        self.heard.append(run)
-
-    def cancel(self, cancel: Cancel) -> None:
-        self.heard.append(cancel)
-
-    def kept(self, kept: Kept) -> None:
-        self.heard.append(kept)
+    def take(self, message: OfRuns) -> None:
+        self.heard.append(message)
 
 
 class RecordingControls:

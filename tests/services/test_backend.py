@@ -28,6 +28,7 @@ from perfmon.services.sealing import Sealing
 from perfmon.services.status import Status
 from perfmon.storage.history import History
 from perfmon.storage.store import Store, StoreUnavailable
+from tests.services.no_answers import NoAnswers
 from tests.services.test_status import Port
 from tests.valkey import StoreCase
 from tests.waiting import until
@@ -74,7 +75,7 @@ class BackendTests(StoreCase):
             self.presence,
             control,
             cast(Live, SimpleNamespace(stream=None)),  # has nothing to do with it
-            Runs(store.runs, 3_600.0, reactor, wall),
+            Runs(store.runs, NoAnswers(), 3_600.0, reactor, wall),
             self.refusals,
             reactor,
             wall,
@@ -147,6 +148,7 @@ class BackendTests(StoreCase):
         self.assertIn("OOM", str(backend.problem))
         self.assertEqual(self.presence.count(), {})
         server("CONFIG", "SET", "maxmemory", "0")
+        self.patch(backend_module, "POST_TIMEOUT", 10.0)
         self.assertEqual(await backend.post(self.body({"metric": "a", "value": 1}, host="h")), (1, {}))
         self.assertIsNone(backend.problem)
 

@@ -73,7 +73,7 @@ class ControlCase(StoreCase):
         """It has looked for new orders."""
         for clock in self.clocks:
             clock.advance(POLL)
-        await until(lambda: control._reading is None, "the orders")
+        await until(lambda: control._polls.idle, "the orders")
 
 
 class ControlTests(ControlCase):

@@ -11,8 +11,8 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from perfmon.core.loads import Limits
-from perfmon.core.messages import Cancel, Figures, Kept, Progress, Result, Run
+from perfmon.core.loads import Limits, Reach
+from perfmon.core.messages import Cancel, Figures, Kept, Peer, Peers, Progress, Result, Run
 from perfmon.services.loads import GRACE, LATEST, MAX_RESULTS, Loads
 from tests.logs import logged
 
@@ -60,17 +60,20 @@ class Reactor(Clock):
         self.processes.append(Process(processProtocol))
 
 
-class LoadsTests(SynchronousTestCase):
+class LoadsCase(SynchronousTestCase):
+    """What an agent runs, with processes of the test's own."""
+
     def setUp(self) -> None:
         temporary = tempfile.TemporaryDirectory(prefix="pm-")
         self.addCleanup(temporary.cleanup)
         self.folder = Path(temporary.name) / "benchmarks"
         self.reactor = Reactor()
         self.sent: list[Progress | Result] = []
+        self.reach = Reach()
         self.loads = self.make(Limits(600.0, 1 << 30))
 
     def make(self, limits: Limits | None) -> Loads:
-        loads = Loads(self.folder, limits, lambda: AHEAD, self.reactor, self.wall)
+        loads = Loads("web1", self.folder, limits, self.reach, lambda: AHEAD, self.reactor, self.wall)
         loads.listen(self.sent.append)
         loads.startService()
         log = logged()
@@ -84,7 +87,7 @@ class LoadsTests(SynchronousTestCase):
     def order(self, id: str = "7", start: float = 3.0, kind: str = "cpu", **parameters: Any) -> Run:
         """A run that begins so many s after `NOW`, by the collector's clock."""
         run = Run(id, kind, {"seconds": 5.0, **parameters}, NOW + start)
-        self.loads.order(run)
+        self.loads.take(run)
         return run
 
     @property
@@ -95,6 +98,8 @@ class LoadsTests(SynchronousTestCase):
         sent, self.sent[:] = list(self.sent), []
         return sent
 
+
+class LoadsTests(LoadsCase):
     def test_whole(self) -> None:
         """A run gets ready at once, begins at its time, tells how it goes, and ends with figures."""
         self.order()
@@ -108,7 +113,7 @@ class LoadsTests(SynchronousTestCase):
         self.assertEqual(self.process.told[1:], ["go"])
         self.process.say("begun", at=self.wall())
         self.process.say("progress", share=0.5, figures={"rate": 10.0})
-        self.process.say("result", figures={"rate": 12.0}, early=False)
+        self.process.say("result", figures={"rate": 12.0}, pairs={}, output="", early=False)
         self.process.end()
         expected: Figures = {"threads": 2}
         self.assertEqual(
@@ -136,17 +141,17 @@ class LoadsTests(SynchronousTestCase):
         run = self.order()
         self.process.say("ready", figures={})
         self.take()
-        self.loads.order(run)
+        self.loads.take(run)
         self.assertEqual(self.take(), [Progress("7")])
-        self.assertEqual(self.loads.opened(), [Progress("7")])
-        self.process.say("result", figures={}, early=False)
+        self.assertEqual(self.loads.opened("", ""), [Progress("7")])
+        self.process.say("result", figures={}, pairs={}, output="", early=False)
         self.process.end()
         (result,) = self.take()
-        self.loads.order(run)
-        self.assertEqual((self.take(), self.loads.opened()), ([result], [result]))
-        self.loads.kept(Kept("7"))
-        self.loads.order(run)
-        self.assertEqual((self.take(), self.loads.opened(), len(self.reactor.processes)), ([], [], 1))
+        self.loads.take(run)
+        self.assertEqual((self.take(), self.loads.opened("", "")), ([result], [result]))
+        self.loads.take(Kept("7"))
+        self.loads.take(run)
+        self.assertEqual((self.take(), self.loads.opened("", ""), len(self.reactor.processes)), ([], [], 1))
 
     def test_refused(self) -> None:
         """What this machine does not run it says, with the reason, and starts no process."""
@@ -167,7 +172,7 @@ class LoadsTests(SynchronousTestCase):
 
     def test_anew(self) -> None:
         """A run that had begun here, in an agent before this one, has failed."""
-        self.loads.order(Run("7", "cpu", {}, NOW - 1, begun=True))
+        self.loads.take(Run("7", "cpu", {}, NOW - 1, begun=True))
         self.assertEqual(self.take(), [Result("7", "failed", "the agent was started anew in the middle")])
         self.assertEqual(self.reactor.processes, [])
 
@@ -214,15 +219,15 @@ class LoadsTests(SynchronousTestCase):
         self.process.say("ready", figures={})
         self.reactor.advance(3.0)
         self.process.say("begun", at=self.wall())
-        self.loads.cancel(Cancel("8", "another one"))
+        self.loads.take(Cancel("8", "another one"))
         self.assertFalse(self.process.hung_up)
-        self.loads.cancel(Cancel("7", "enough"))
+        self.loads.take(Cancel("7", "enough"))
         self.assertTrue(self.process.hung_up)
-        self.process.say("result", figures={"rate": 1.0}, early=True)
+        self.process.say("result", figures={"rate": 1.0}, pairs={}, output="", early=True)
         self.process.end()
         self.assertEqual(self.take()[-1], Result("7", "cancelled", "enough", NOW + 3, {}, {"rate": 1.0}))
         self.order("9", start=10.0)
-        self.loads.cancel(Cancel("9", "enough"))
+        self.loads.take(Cancel("9", "enough"))
         self.process.say("ready", figures={})
         self.process.end()
         self.assertEqual(self.take()[-1], Result("9", "cancelled", "enough"))
@@ -278,5 +283,90 @@ class LoadsTests(SynchronousTestCase):
         """Ends that nobody keeps do not fill the memory: the oldest go."""
         for number in range(MAX_RESULTS + 5):
             self.order(f"n{number}", kind="rm")
-        told = [result.run for result in self.loads.opened()]
+        told = [result.run for result in self.loads.opened("", "")]
         self.assertEqual(told, [f"n{number}" for number in range(5, MAX_RESULTS + 5)])
+
+
+class MeetingTests(LoadsCase):
+    """Runs between hosts."""
+
+    PEERS = Peers("7", [Peer("web2", "192.0.2.2", 5_300), Peer("collector", "", 7, 2.5)])
+
+    def ready(self) -> None:
+        self.loads.opened("192.0.2.1", "192.0.2.9")
+        self.order(kind="echo")
+        self.process.say("ready", figures={"port": 4_711})
+
+    def test_whole(self) -> None:
+        """It says where it answers, and begins at its time, once it knows whom to meet."""
+        self.ready()
+        task = json.loads(self.process.told[0])
+        found = {name: task[name] for name in ("run", "host", "seconds", "address", "port")}
+        expected = {"run": "7", "host": "web1", "seconds": 5.0, "address": "192.0.2.1", "port": 0}
+        self.assertEqual(found, expected)
+        self.assertEqual(self.take(), [Progress("7", expected={"address": "192.0.2.1", "port": 4_711})])
+        self.loads.take(self.PEERS)
+        (met,) = [json.loads(line) for line in self.process.told[1:]]
+        self.assertEqual([peer["address"] for peer in met["peers"]], ["192.0.2.2", "192.0.2.9"])
+        self.loads.take(self.PEERS)
+        self.reactor.advance(3.0)
+        self.assertEqual(self.process.told[2:], ["go"])
+        self.process.say("begun", at=self.wall())
+        figures: Figures = {"rate": 1.0}
+        self.process.say("result", figures=figures, pairs={"web2": figures}, output="{}", early=False)
+        self.process.end()
+        (result,) = [message for message in self.take() if isinstance(message, Result)]
+        self.assertEqual((result.pairs, result.output, result.state), ({"web2": figures}, "{}", "done"))
+
+    def test_early(self) -> None:
+        """Where it is told whom to meet before it is ready, it begins all the same."""
+        self.order(kind="echo")
+        self.loads.take(self.PEERS)
+        self.reactor.advance(3.0)
+        self.assertNotIn("go", self.process.told)
+        self.process.say("ready", figures={"port": 4_711})
+        self.assertEqual(self.process.told[-1], "go")
+
+    def test_late(self) -> None:
+        """Where it is told whom to meet after its time, it begins then."""
+        self.ready()
+        self.reactor.advance(4.0)
+        self.assertNotIn("go", self.process.told)
+        self.loads.take(self.PEERS)
+        self.assertEqual(self.process.told[-1], "go")
+
+    def test_never(self) -> None:
+        """Where it is not told, it fails, and says so."""
+        self.ready()
+        self.take()
+        self.reactor.advance(3.0 + LATEST)
+        self.assertTrue(self.process.hung_up)
+        self.process.end()
+        (result,) = self.take()
+        assert isinstance(result, Result)
+        self.assertEqual((result.state, result.expected["port"]), ("failed", 4_711))
+        self.assertIn("has not said where the others answer", result.reason)
+
+    def test_reach(self) -> None:
+        """Others are told of the address and the port that the options name."""
+        cases: tuple[tuple[Reach, Figures], ...] = (
+            (Reach(port=5_300), {"address": "192.0.2.1", "port": 5_300}),
+            (Reach(5_300, "203.0.113.5", 53), {"address": "203.0.113.5", "port": 53}),
+            (Reach(0, "203.0.113.5"), {"address": "203.0.113.5", "port": 4_711}),
+        )
+        for reach, expected in cases:
+            self.reach = reach
+            self.loads = self.make(Limits(600.0, 1 << 30))
+            self.loads.opened("192.0.2.1", "192.0.2.9")
+            self.order(kind="echo")
+            self.assertEqual(json.loads(self.process.told[0])["port"], reach.port)
+            self.process.say("ready", figures={"port": reach.port or 4_711})
+            self.assertEqual(self.take()[-1], Progress("7", expected=expected))
+
+    def test_whole_time(self) -> None:
+        """A run takes as long as the collector says, and that is what the limit is held against."""
+        self.loads.take(Run("7", "iperf3", {"seconds": 5.0}, NOW + 3, 601.0))
+        (result,) = self.take()
+        assert isinstance(result, Result)
+        self.assertEqual(result.state, "refused")
+        self.assertIn("it takes 601 s", result.reason)

@@ -19,6 +19,7 @@ from perfmon.services.reports import Reports
 from perfmon.services.runs import Runs
 from perfmon.services.status import Status
 from perfmon.storage import keys
+from tests.services.no_answers import NoAnswers
 from tests.services.test_reports import HOUR, TODAY, StoredCase
 from tests.waiting import until
 
@@ -79,7 +80,7 @@ class RemovalCase(StoredCase):
             self.presence,
             self.control,
             cast(Live, SimpleNamespace(stream=None)),
-            Runs(self.store.runs, 3_600.0, self.clock, self.wall),
+            Runs(self.store.runs, NoAnswers(), 3_600.0, self.clock, self.wall),
             Refusals(self.clock.seconds),
             self.clock,
             self.wall,

@@ -1,13 +1,16 @@
 """Tests for `perfmon.services.runs`, with a real store; time is the test's own."""
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.task import Clock
 
-from perfmon.core.benchmarks import LOST_AFTER
+from perfmon.core.benchmarks import LEAD, LOST_AFTER, Spec
 from perfmon.core.loads import BadLoad
-from perfmon.core.messages import Cancel, Figures, Kept, Progress, Result, Run
-from perfmon.services.runs import MAX_FIGURES, POLL, Busy, Runs
+from perfmon.core.messages import Cancel, Figures, Kept, OfRuns, Peer, Peers, Progress, Result, Run
+from perfmon.core.pairs import COLLECTOR
+from perfmon.services.open_run import MAX_FIGURES
+from perfmon.services.runs import POLL, Busy, Runs
 from perfmon.storage import keys
 from perfmon.storage.store import StoreUnavailable
 from tests.valkey import StoreCase
@@ -21,21 +24,42 @@ class Agent:
     """Notes what it is told."""
 
     def __init__(self) -> None:
-        self.told: list[Run | Cancel | Kept] = []
+        self.told: list[OfRuns] = []
 
-    def tell(self, message: Run | Cancel | Kept) -> None:
+    def tell(self, message: OfRuns) -> None:
         self.told.append(message)
 
-    def take(self) -> list[Run | Cancel | Kept]:
+    def take(self) -> list[OfRuns]:
         told, self.told = self.told, []
         return told
 
 
-class RunsTests(StoreCase):
+class Answers:
+    """The collector's own end of echo benchmarks, at a port as soon as it is opened."""
+
+    PORT = 5_300
+
+    def __init__(self) -> None:
+        self.opened: list[str] = []
+
+    def open(self, spec: Spec, ready: Callable[[int], None]) -> None:
+        self.opened.append(spec.id)
+        ready(self.PORT)
+
+    def close(self, id: str) -> None:
+        if id in self.opened:
+            self.opened.remove(id)
+
+
+class RunsCase(StoreCase):
+    """Collectors on one store."""
+
     async def runs(self) -> Runs:
         """A collector's; all that the test makes share the store and the time."""
         self.clock = getattr(self, "clock", Clock())
-        runs = Runs((await self.connected()).runs, RETENTION, self.clock, lambda: NOW + self.clock.seconds())
+        self.answers = getattr(self, "answers", Answers())
+        store, now = (await self.connected()).runs, lambda: NOW + self.clock.seconds()
+        runs = Runs(store, self.answers, RETENTION, self.clock, now)
         self.addCleanup(runs.stopService)
         runs.startService()
         await self.turn(runs)
@@ -44,10 +68,10 @@ class RunsTests(StoreCase):
     async def turn(self, *collectors: Runs) -> None:
         """What each of them does every second."""
         for runs in collectors:
-            await until(lambda runs=runs: runs._looking is None, "the last turn")  # type: ignore[misc]
+            await until(lambda runs=runs: runs._polls.idle, "the last turn")  # type: ignore[misc]
         self.clock.advance(POLL)
         for runs in collectors:
-            await until(lambda runs=runs: runs._looking is None, "the turn")  # type: ignore[misc]
+            await until(lambda runs=runs: runs._polls.idle, "the turn")  # type: ignore[misc]
 
     async def begin(self, runs: Runs, *hosts: str) -> str:
         return (await runs.begin("cpu", {"seconds": 5}, hosts)).id
@@ -63,6 +87,8 @@ class RunsTests(StoreCase):
         runs.said(host, result, agent)
         await until(lambda: Kept(result.run) in agent.told, "it to be kept")
 
+
+class RunsTests(RunsCase):
     async def test_whole(self) -> None:
         """A run is ordered of the agents that are here, told of as it goes, and over when all have ended."""
         runs, web1, web2 = await self.runs(), Agent(), Agent()
@@ -70,7 +96,7 @@ class RunsTests(StoreCase):
         runs.arrived("web2", web2)
         id = await self.begin(runs, "web1", "web2")
         (order,) = web1.take()
-        self.assertEqual(order, Run(id, "cpu", {"seconds": 5}, NOW + self.clock.seconds() + 3))
+        self.assertEqual(order, Run(id, "cpu", {"seconds": 5}, NOW + self.clock.seconds() + 3, 5.0))
         self.assertEqual(web2.take(), [order])
         runs.said("web1", Progress(id, NOW + 3, {}, 0.5, {"rate": 10.0}), web1)
         told = await self.told(runs, id)
@@ -221,7 +247,7 @@ class RunsTests(StoreCase):
         await self.end(runs, "web1", agent, Result(id, "failed", "y" * 1_000, figures=many))
         at = (await self.told(runs, id))["hosts"]["web1"]
         self.assertLessEqual(len(at["figures"]), MAX_FIGURES)
-        self.assertEqual({len(value) for value in at["figures"].values()}, {100})
+        self.assertEqual({len(value) for value in at["figures"].values()}, {200})
         self.assertEqual(len(at["reason"]), 500)
 
     async def test_strangers(self) -> None:
@@ -234,3 +260,114 @@ class RunsTests(StoreCase):
         runs.said("web9", Progress(id, NOW), agent)
         self.assertEqual(list((await self.told(runs, id))["hosts"]), ["web1"])
         self.assertEqual(self.server("EXISTS", keys.run("nope")), 0)
+
+
+class QueueTests(RunsCase):
+    async def waiting(self, runs: Runs, *hosts: str) -> str:
+        return (await runs.begin("cpu", {"seconds": 5}, hosts, queue=True)).id
+
+    async def test_in_turn(self) -> None:
+        """A run waits for its hosts, in the order of asking, and then begins as any other."""
+        runs, agent, other = await self.runs(), Agent(), Agent()
+        runs.arrived("web1", agent)
+        runs.arrived("web2", other)
+        first = await self.begin(runs, "web1")
+        agent.take()
+        second, third = await self.waiting(runs, "web1", "web2"), await self.waiting(runs, "web2")
+        for id in (second, third):  # the third would have its host, but the second was there before
+            told = await self.told(runs, id)
+            self.assertEqual((told["state"], told["start"]), ("queued", None))
+        await self.turn(runs)
+        self.assertEqual((agent.take(), other.take()), ([], []))
+        await self.end(runs, "web1", agent, Result(first, "done"))
+        agent.take()
+        await self.turn(runs)
+        start = NOW + self.clock.seconds() + LEAD
+        self.assertEqual(agent.take(), [Run(second, "cpu", {"seconds": 5}, start, 5.0)])
+        self.assertEqual([message.id for message in other.take() if isinstance(message, Run)], [second])
+        self.assertEqual((await self.told(runs, second))["start"], start)
+        for host, at in (("web1", agent), ("web2", other)):
+            await self.end(runs, host, at, Result(second, "done"))
+        other.take()
+        await self.turn(runs)
+        self.assertEqual([message.id for message in other.take() if isinstance(message, Run)], [third])
+
+    async def test_free(self) -> None:
+        """Where nobody is busy there is nothing to wait for."""
+        runs = await self.runs()
+        self.assertEqual((await self.told(runs, await self.waiting(runs, "web1")))["state"], "waiting")
+
+    async def test_another_collector(self) -> None:
+        """Of several collectors one begins it, and the others hear of it."""
+        first, second, here = await self.runs(), await self.runs(), Agent()
+        begun = await self.begin(first, "web1")
+        second.arrived("web1", here)
+        waiting = await self.waiting(first, "web1")
+        await self.turn(first, second)
+        await self.end(second, "web1", here, Result(begun, "done"))
+        here.take()
+        await self.turn(first, second)
+        await self.turn(first, second)
+        ordered = [message for message in here.take() if isinstance(message, Run)]
+        self.assertEqual({(message.id, message.start) for message in ordered}, {(waiting, ordered[0].start)})
+        self.assertEqual((await self.told(first, waiting))["start"], ordered[0].start)
+
+    async def test_cancelled(self) -> None:
+        """One that waits can be cancelled, and is over at once; nobody hears of it."""
+        runs, agent = await self.runs(), Agent()
+        runs.arrived("web1", agent)
+        await self.begin(runs, "web1")
+        agent.take()
+        waiting = await self.waiting(runs, "web1")
+        await runs.cancel(waiting, "enough")
+        await self.turn(runs)
+        told = await self.told(runs, waiting)
+        self.assertEqual((told["state"], told["hosts"]["web1"]["state"]), ("cancelled", "cancelled"))
+        self.assertEqual([message for message in agent.take() if isinstance(message, Run)], [])
+        self.assertEqual(self.server("ZCARD", keys.OPEN_RUNS), 1)
+
+
+class MeetingTests(RunsCase):
+    async def test_peers(self) -> None:
+        """Hosts are told whom they meet once all are ready, also those of another collector."""
+        first, second, here, there = await self.runs(), await self.runs(), Agent(), Agent()
+        first.arrived("web1", here)
+        second.arrived("web2", there)
+        id = (await first.begin("echo", {"seconds": 5, "pairs": "ring"}, ["web1", "web2"])).id
+        await self.turn(first, second)
+        first.said("web1", Progress(id, expected={"address": "192.0.2.1", "port": 1}), here)
+        second.said("web2", Progress(id, expected={"address": "192.0.2.2", "port": 2}), there)
+        await self.turn(first, second)  # each writes what it knows, and reads it in the next
+        await self.turn(first, second)
+        self.assertIn(Peers(id, [Peer("web2", "192.0.2.2", 2)]), here.take())
+        self.assertIn(Peers(id, [Peer("web1", "192.0.2.1", 1)]), there.take())
+
+    async def test_collector(self) -> None:
+        """Where hosts send to the collector it answers, until the run is over."""
+        runs, agent = await self.runs(), Agent()
+        runs.arrived("web1", agent)
+        id = (await runs.begin("echo", {"seconds": 5}, ["web1"])).id
+        self.assertEqual(self.answers.opened, [id])
+        self.assertIn(Peers(id, [Peer(COLLECTOR, "", Answers.PORT)]), agent.take())
+        await self.end(runs, "web1", agent, Result(id, "done"))
+        self.assertEqual(self.answers.opened, [])
+
+    async def test_bad(self) -> None:
+        """What cannot be met is not begun."""
+        runs = await self.runs()
+        with self.assertRaisesRegex(BadLoad, "needs two hosts"):
+            await runs.begin("echo", {"pairs": "all"}, ["web1"])
+        self.assertEqual(self.server("EXISTS", keys.RUNS), 0)
+
+    async def test_results(self) -> None:
+        """Figures of pairs, and what a program wrote, are kept with the run, and as long."""
+        runs, agent = await self.runs(), Agent()
+        runs.arrived("web1", agent)
+        id = await self.begin(runs, "web1", "web2")
+        result = Result(id, "done", pairs={"web2": {"mismatches": 1}}, output='{"end": 1}')
+        await self.end(runs, "web1", agent, result)
+        at = (await self.told(runs, id))["hosts"]["web1"]
+        self.assertEqual((at["pairs"], at["output"]), ({"web2": {"mismatches": 1}}, True))
+        self.assertEqual(await runs.output(id, "web1"), '{"end": 1}')
+        self.assertIsNone(await runs.output(id, "web2"))
+        self.assertGreater(self.server("TTL", keys.run_output(id)), RETENTION - 60)

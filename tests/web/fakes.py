@@ -73,6 +73,7 @@ class StandIn:
             "begin_benchmark": Spec("7", "cpu", {}, ["web1"], NOW, NOW + 3, 60.0),
             "benchmarks": [],
             "benchmark": {"id": "7"},
+            "benchmark_output": '{"end": 1}',
             "cancel_benchmark": True,
             "post": (0, {}),
             "live": [],
@@ -133,9 +134,13 @@ class StandIn:
         events: list[dict[str, Any]] = await self._answer("events", query)
         return events
 
-    async def begin_benchmark(self, kind: str, parameters: Any, hosts: Sequence[str], lead: float) -> Spec:
-        begun: Spec = await self._answer("begin_benchmark", kind, parameters, hosts, lead)
+    async def begin_benchmark(self, kind: str, parameters: Any, hosts: Sequence[str], lead: float, queue: bool) -> Spec:
+        begun: Spec = await self._answer("begin_benchmark", kind, parameters, hosts, lead, queue)
         return begun
+
+    async def benchmark_output(self, id: str, host: str) -> str | None:
+        found: str | None = await self._answer("benchmark_output", id, host)
+        return found
 
     async def benchmarks(self, limit: int, host: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = await self._answer("benchmarks", limit, host)

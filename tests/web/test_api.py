@@ -64,6 +64,7 @@ class RoutesTests(ApiTestCase):
                 ),
                 ("GET", "/api/v1/benchmarks"): (200, {"benchmarks": []}),
                 ("GET", "/api/v1/benchmarks/{id}"): (200, {"id": "7"}),
+                ("GET", "/api/v1/benchmarks/{id}/output"): (200, {"end": 1}),
                 ("DELETE", "/api/v1/benchmarks/{id}"): (200, {"cancelled": "{id}"}),
             },
         )

@@ -33,9 +33,9 @@ class BeginTests(ApiTestCase):
         ):
             answer = self.begin(kind="cpu", parameters={"seconds": 5}, **body)
             self.assertEqual(answer.status, HTTPStatus.OK, answer.body)
-            self.assertEqual(self.backend.asked.pop(), ("begin_benchmark", "cpu", {"seconds": 5}, hosts, 3.0))
-        self.begin(kind="cpu", hosts="*", lead=0.5)
-        self.assertEqual(self.backend.asked.pop()[-1], 0.5)
+            self.assertEqual(self.backend.asked.pop(), ("begin_benchmark", "cpu", {"seconds": 5}, hosts, 3.0, False))
+        self.begin(kind="cpu", hosts="*", lead=0.5, busy="queue")
+        self.assertEqual(self.backend.asked.pop()[-2:], (0.5, True))
         none = self.begin(kind="cpu", label="role=cache")
         self.assert_refused(none, HTTPStatus.NOT_FOUND, "no host with an agent")
 
