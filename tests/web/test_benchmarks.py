@@ -1,12 +1,14 @@
 """Tests for `perfmon.web.benchmarks`."""
 
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
 import orjson
 
+from perfmon.core.benchmarks import QUEUED, Spec
 from perfmon.core.loads import BadLoad
-from tests.web.fakes import Answer, ApiTestCase, Away, Occupied, described
+from tests.web.fakes import NOW, Answer, ApiTestCase, Away, Occupied, described
 
 PATH = "/api/v1/benchmarks"
 
@@ -53,10 +55,37 @@ class BeginTests(ApiTestCase):
             ({"kind": "cpu", "hosts": "*", "lead": True}, "lead is a number"),
             ({"kind": "cpu", "hosts": "*", "lead": 1e9}, "lead is a number"),
             ({"kind": "cpu", "hosts": "*", "command": "rm"}, "'command' is unknown"),
+            ({"kind": "cpu", "hosts": "*", "busy": "kill"}, "refuse or queue"),
+            ({"kind": "cpu", "hosts": "*", "start": "soon"}, "start: 'soon' is no time"),
+            ({"kind": "cpu", "hosts": "*", "start": NOW - 1}, "start is a time from now on"),
+            ({"kind": "cpu", "hosts": "*", "start": NOW + 1e6}, "start is a time from now on"),
+            ({"kind": "cpu", "hosts": "*", "start": NOW + 5, "lead": 5}, "not both"),
         ):
             self.assert_refused(self.begin(**body), HTTPStatus.BAD_REQUEST, words)
         self.assertEqual([asked for asked in self.backend.asked if asked[0] == "begin_benchmark"], [])
         self.assertEqual(self.post(b"{}", "text/plain", PATH).status, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+
+    def test_start(self) -> None:
+        """A start is a time, in any form that times have."""
+        for start in (NOW + 60, str(NOW + 60), datetime.fromtimestamp(NOW + 60, UTC).isoformat()):
+            self.assertEqual(self.begin(kind="cpu", hosts="*", start=start).status, HTTPStatus.OK)
+            self.assertAlmostEqual(self.backend.asked.pop()[-2], 60.0)
+
+    def test_queued(self) -> None:
+        """A run that waits has no start yet."""
+        waiting = Spec("7", "cpu", {}, ["web1"], NOW, QUEUED, 60.0)
+        self.backend.answers["begin_benchmark"] = waiting
+        answer = self.begin(kind="cpu", hosts="*", busy="queue").json
+        self.assertEqual(answer, {"id": "7", "hosts": ["web1"], "start": None, "seconds": 60.0})
+
+    def test_other(self) -> None:
+        """Whom all are to meet has to be there, too."""
+        for other, found in (("web2", True), ("web3", False), ("mail1", False), ("nobody", False), ("w*", False)):
+            answer = self.begin(kind="echo", hosts="web1", parameters={"to": other})
+            if found:
+                self.assertEqual(answer.status, HTTPStatus.OK)
+            else:
+                self.assert_refused(answer, HTTPStatus.NOT_FOUND, f"no host {other!r} with an agent")
 
     def test_refused(self) -> None:
         """What the collector does not begin, and why."""
@@ -78,6 +107,13 @@ class OthersTests(ApiTestCase):
         self.backend.asked.clear()
         for limit in ("0", "-1", "1001", "many", "", "99999"):
             self.assert_bad(self.ask(f"{PATH}?limit={limit}"), "limit is 1 to 1000")
+
+    def test_output(self) -> None:
+        """What a program wrote is handed out as it is; where there is nothing the answer says how to ask."""
+        self.assertEqual(self.ask(f"{PATH}/7/output?host=web1").json, {"end": 1})
+        self.assertEqual(self.backend.asked, [("benchmark_output", "7", "web1")])
+        self.backend.answers["benchmark_output"] = None
+        self.assert_refused(self.ask(f"{PATH}/7/output"), HTTPStatus.NOT_FOUND, "?host=web1")
 
     def test_unknown(self) -> None:
         """One that there is not is a 404, one that is over cannot be cancelled."""
