@@ -29,6 +29,7 @@ PAGE_FILES = {
     b"host.js": "host.js",
     b"explore.js": "explore.js",
     b"benchmarks.js": "benchmarks.js",
+    b"pairs.js": "pairs.js",
     b"charts.js": "charts.js",
     b"chart.js": "chart.js",
     b"series.js": "series.js",

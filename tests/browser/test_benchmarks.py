@@ -62,3 +62,33 @@ class BenchmarksTests(BrowserTestCase):
         page.get_by_label("On hosts").fill("nobody")
         page.get_by_role("button", name="Begin").click()
         expect(page.locator("#benchmarks .problem")).to_contain_text("no host with an agent")
+
+    def test_pairs(self) -> None:
+        """A benchmark between hosts has a table of its pairs; one that waits says so."""
+        collector = self.fleet()
+        page = self.page(collector, "/#/benchmarks")
+        page.locator("#benchmarks select[name=kind]").select_option("echo")
+        page.locator("#benchmarks select[name=pairs]").select_option("all")
+        page.get_by_label("On hosts").fill("web*")
+        page.get_by_label("Seconds").fill("5")
+        page.get_by_role("button", name="Begin").click()
+        mark = page.locator("#benchmarks .one .title .mark")
+        expect(mark).to_have_text("running", timeout=SOON)
+        first = page.url
+        page.get_by_label("wait for busy hosts").check()
+        page.locator("#benchmarks select[name=kind]").select_option("cpu")
+        expect(page.locator("#benchmarks select[name=pairs]")).to_be_hidden()
+        page.get_by_label("Seconds").fill("1")
+        page.get_by_role("button", name="Begin").click()
+        expect(mark).to_have_text("queued", timeout=SOON)
+        expect(page.locator("#benchmarks .one .facts")).to_contain_text("when its hosts are free")
+        expect(mark).to_have_text("done", timeout=2 * SOON)
+        page.goto(first)
+        pairs = page.locator("#benchmarks .pairs")
+        expect(pairs.locator("thead th")).to_have_text(["From / to", "web1", "web2"], timeout=SOON)
+        expect(pairs.locator("tbody tr").first.locator("td")).to_have_text(
+            [re.compile("^$"), re.compile(r"^[\d.]+ ms$")]
+        )
+        expect(page.locator("#benchmarks .one .scroll thead").first).to_contain_text("Wrong")
+        found = Axe().run(page)
+        self.assertEqual(found.violations_count, 0, found.generate_report())

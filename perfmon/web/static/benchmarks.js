@@ -1,7 +1,8 @@
 // The view of benchmarks: what was run, how it goes, and what came of it, beside the metrics of that time.
 
 import { Chart } from "./chart.js";
-import { make, moment, put, rate, short, writer } from "./format.js";
+import { make, moment, ms, put, rate, short, writer } from "./format.js";
+import { pairsTable } from "./pairs.js";
 import { Range } from "./range.js";
 import { address, go } from "./route.js";
 import { SeriesSet } from "./series.js";
@@ -16,6 +17,11 @@ const OVER = new Set(["done", "partial", "failed", "cancelled"]);
 const FIGURES = [
   ["A second", "rate", rate],
   ["Total", "bytes", (bytes) => `${short(bytes)}B`],
+  ["Messages", "messages", short],
+  ["Wrong", "mismatches", short],
+  ["Unanswered", "unanswered", short],
+  ["Unreached", "unreached", short],
+  ["Tests", "tests", String],
   ["iops", "iops", (count) => short(Math.round(count))],
   ["p50", "p50", ms],
   ["p99", "p99", ms],
@@ -24,10 +30,17 @@ const FIGURES = [
   ["Threads", "threads", String],
 ];
 
+// Whom hosts may meet, by kind of load: value, and what it is called. The first one is as usual.
+const PAIRS = {
+  echo: [["collector", "the collector"], ["ring", "the next host"], ["all", "every other host"]],
+  iperf3: [["ring", "the next host"], ["all", "every other host"]],
+};
+
 // What is drawn of the hosts: title, metric, aggregation and unit.
 const CHARTS = [
   ["CPU", "perfmon.cpu.utilization", "avg", "1"],
   ["Disk io", "system.disk.io", "rate", "By"],
+  ["Network", "system.network.io", "rate", "By"],
 ];
 
 export class BenchmarksView {
@@ -53,6 +66,7 @@ export class BenchmarksView {
       facts: within(".one .facts"),
       head: within(".one thead tr"),
       hosts: within(".one tbody"),
+      pairs: within(".one .pairs"),
       charts: within(".one .charts"),
       cancel: within(".cancel"),
       compare: within("select[name=compare]"),
@@ -61,6 +75,14 @@ export class BenchmarksView {
       event.preventDefault();
       this.#begin();
     });
+    const { kind, pairs } = this.form.elements;
+    const offer = () => {
+      const offered = PAIRS[kind.value] ?? [];
+      pairs.closest("label").hidden = !offered.length;
+      pairs.replaceChildren(...offered.map(([value, text]) => new Option(text, value)));
+    };
+    kind.addEventListener("change", offer);
+    offer();
     this.parts.cancel.addEventListener("click", () => this.#cancel());
     this.parts.compare.addEventListener("change", () => {
       go(address("benchmarks", this.#id, { with: this.parts.compare.value }), true);
@@ -124,7 +146,8 @@ export class BenchmarksView {
         const first = make("td");
         first.append(link);
         const counts = Object.entries(run.counts).map(([state, count]) => `${count} ${state}`);
-        const cells = [run.kind, moment(run.start, this.collector.now), `${run.seconds} s`, counts.join(", ")];
+        const start = run.start === null ? "" : moment(run.start, this.collector.now);
+        const cells = [run.kind, start, `${run.seconds} s`, counts.join(", ")];
         row.append(first, marked(run.state), ...cells.map((text) => make("td", "", text)));
         return row;
       }),
@@ -155,9 +178,10 @@ export class BenchmarksView {
     this.parts.state.className = `mark ${run.state}`;
     this.parts.cancel.hidden = OVER.has(run.state);
     const { totals } = run;
+    const given = Object.entries(run.parameters).filter(([, value]) => value !== "" && value !== false);
     const facts = {
-      Parameters: Object.entries(run.parameters).map(([name, value]) => `${name} ${value}`).join(", ") || "as usual",
-      Start: moment(run.start, this.collector.now),
+      Parameters: given.map(([name, value]) => `${name} ${value}`).join(", ") || "as usual",
+      Start: run.start === null ? "when its hosts are free" : moment(run.start, this.collector.now),
       "Began within": run.skew === null ? "" : ms(run.skew),
       "All together": totals && rate(totals.sum),
       Each: totals && `${rate(totals.mean)} ± ${rate(totals.deviation)}`,
@@ -187,8 +211,7 @@ export class BenchmarksView {
         const row = make("tr");
         const name = make("td");
         const link = make("a", "", host);
-        const span = { from: Math.floor(run.start - AROUND), until: Math.ceil(run.start + run.seconds + AROUND) };
-        link.href = address("hosts", host, span);
+        link.href = address("hosts", host, span(run));
         name.append(link);
         const done = make("td");
         const bar = done.appendChild(make("progress"));
@@ -201,13 +224,16 @@ export class BenchmarksView {
         return row;
       }),
     );
+    const pairs = pairsTable(run);
+    this.parts.pairs.hidden = !pairs;
+    this.parts.pairs.replaceChildren(...(pairs ? [pairs] : []));
   }
 
-  /** The metrics of its hosts in its time. */
+  /** The metrics of its hosts in its time, if that has come. */
   async #draw(run, signal) {
+    if (run.start === null) return;
     const hosts = Object.keys(run.hosts).slice(0, MOST_HOSTS);
-    const given = { from: Math.floor(run.start - AROUND), until: Math.ceil(run.start + run.seconds + AROUND) };
-    const range = new Range(new URLSearchParams(given));
+    const range = new Range(new URLSearchParams(span(run)));
     const wanted = CHARTS.map(([, metric, agg]) => ({ metric, agg }));
     const set = new SeriesSet(this.collector, hosts.join(","), wanted, range.step(1));
     await set.load(range.at(0), signal);
@@ -233,8 +259,10 @@ export class BenchmarksView {
   // ---- what a person does
 
   async #begin() {
-    const { kind, hosts, seconds } = this.form.elements;
-    const body = { kind: kind.value, hosts: hosts.value.trim(), parameters: { seconds: Number(seconds.value) } };
+    const { kind, pairs, hosts, seconds, queue } = this.form.elements;
+    const parameters = { seconds: Number(seconds.value), ...(pairs.value && { pairs: pairs.value }) };
+    const busy = queue.checked ? "queue" : "refuse";
+    const body = { kind: kind.value, hosts: hosts.value.trim(), parameters, busy };
     await this.collector
       .order("api/v1/benchmarks", body)
       .then(({ id }) => go(address("benchmarks", id)))
@@ -249,13 +277,14 @@ export class BenchmarksView {
   }
 }
 
+/** The time of a run, and some around it; of one that has none yet, nothing. */
+function span({ start, seconds }) {
+  return start === null ? {} : { from: Math.floor(start - AROUND), until: Math.ceil(start + seconds + AROUND) };
+}
+
 /** A cell with a state. */
 function marked(state) {
   const cell = make("td");
   cell.append(make("span", `mark ${state}`, state));
   return cell;
-}
-
-function ms(seconds) {
-  return `${(seconds * 1000).toPrecision(3)} ms`;
 }

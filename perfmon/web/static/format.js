@@ -37,6 +37,11 @@ export function short(count) {
   return `${count.toFixed(digits)} ${LARGE[power]}`;
 }
 
+/** Seconds, as milliseconds. */
+export function ms(seconds) {
+  return `${(seconds * 1000).toPrecision(3)} ms`;
+}
+
 /** Bytes per second. */
 export function rate(bytes) {
   return `${short(bytes)}B/s`;
