@@ -44,6 +44,7 @@ from perfmon.services.presence import PresenceService
 from perfmon.services.queries import Queries
 from perfmon.services.refusals import Refusals
 from perfmon.services.reports import Reports
+from perfmon.services.rightsizing import Rightsizing
 from perfmon.services.runs import Runs
 from perfmon.services.sampling import Sampling
 from perfmon.services.sealing import Sealing
@@ -119,8 +120,10 @@ def make_collector(config: ServerConfig, reactor: Any) -> IService:
     queries = Queries(store, history, ingest, control.wanted, reactor, time.time)
     reports, exports = Reports(queries, history, time.time), Exports(history, reactor, time.time)
     live = Live(queries, presence, partial(found_events, store), status.report, reactor, time.time)
+    rightsizing = Rightsizing(queries, history, store.runs, store.notes, config.prices, reactor, time.time)
     backend = CollectorBackend(
-        store, queries, reports, exports, status, ingest, presence, control, live, runs, refusals, reactor, time.time
+        *(store, queries, reports, exports, status, ingest, presence, control, live, runs, rightsizing, refusals),
+        *(reactor, time.time),
     )
     descriptors = Descriptors(reactor)
     for service in (

@@ -11,6 +11,7 @@ from twisted.python import usage
 from perfmon.core.heads import BATCH_SIZE
 from perfmon.core.names import checked_host
 from perfmon.core.presence import Timeouts
+from perfmon.core.prices import BadPrices, Prices, parse_prices
 from perfmon.core.templates import DEFAULT_TEMPLATES, Template
 from perfmon.core.tiers import Tier, parse_duration, parse_retention
 from perfmon.host import own_name
@@ -48,6 +49,7 @@ class Options(ConfigurableOptions):
         ["stats-interval", None, "20s", "time between lines of statistics in the log; 0 for none"],
         ["retention", None, "raw:2d,1m:30d,1h:400d", "how long samples, minutes and hours are kept"],
         ["benchmark-retention", None, "400d", "how long benchmark runs are kept"],
+        ["prices", None, None, "TOML file with the price of a core and of a GiB a month, for rightsizing"],
         ["benchmark-port", None, "0", "port on which echo benchmarks are answered; 0 takes a free one for each"],
     ]
     optFlags = [["no-self", None, "do not sample the collector's own host, nor the collector itself"]]
@@ -101,6 +103,7 @@ class ServerConfig:
     tiers: tuple[Tier, ...]  # finest first
     benchmark_retention: float  # s
     benchmark_port: int  # 0: any
+    prices: Prices | None  # of machines
     benchmark_address: str  # on which echo benchmarks are answered
 
     @classmethod
@@ -126,6 +129,7 @@ class ServerConfig:
             tiers=options.checked("retention", parse_retention),
             benchmark_retention=options.checked("benchmark-retention", at_least(60, parse_duration)),
             benchmark_port=int(options.checked("benchmark-port", port)),
+            prices=None if options["prices"] is None else options.checked("prices", _prices),
             benchmark_address=options["interface"],
         )
         for endpoint in (*config.listen, *config.http_listen):
@@ -157,6 +161,13 @@ def _stats_interval(text: str) -> float:
     if 0 < seconds < 1:
         raise ValueError(f"{text} is below 1 (0 is for no statistics)")
     return seconds
+
+
+def _prices(path: str) -> Prices:
+    try:
+        return parse_prices(Path(path).expanduser().read_text())
+    except (OSError, UnicodeDecodeError, BadPrices) as problem:
+        raise ValueError(f"{path}: {problem}") from None
 
 
 def _store(options: Options) -> StoreAddress:

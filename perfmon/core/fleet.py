@@ -3,11 +3,12 @@
 Lines are sent as columns: names and states of thousands of hosts stand side by side, and pack to a few bytes each.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
+
+from perfmon.core.devices import is_outer_disk, is_outer_interface
 
 FACTS = (
     "host",
@@ -52,10 +53,6 @@ _GAUGES = {
 }
 _RATES = ("io", "receive", "transmit")
 
-# Devices whose traffic another one carries too, or that does not leave the host.
-_INNER_INTERFACE = re.compile(r"lo\d*|veth.*|docker.*|br-.*|virbr.*|cni.*|flannel.*|cali.*|bond.*|.*\.\d+")
-_INNER_DISK = re.compile(r"(dm-|md|zram).*")
-
 
 @lru_cache(maxsize=65_536)
 def _part(metric: str) -> tuple[str, str]:
@@ -65,9 +62,9 @@ def _part(metric: str) -> tuple[str, str]:
     if name in _GAUGES:
         return _GAUGES[name], tags.get("mountpoint", "")
     device, direction = tags.get("device", ""), tags.get("direction", "")
-    if name == "system.disk.io" and not _INNER_DISK.fullmatch(device):
+    if name == "system.disk.io" and is_outer_disk(device):
         return "io", ""
-    if name == "system.network.io" and not _INNER_INTERFACE.fullmatch(device) and direction in _RATES:
+    if name == "system.network.io" and is_outer_interface(device) and direction in _RATES:
         return direction, ""
     return "", ""
 

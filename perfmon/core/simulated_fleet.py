@@ -39,9 +39,9 @@ class Profile(StrEnum):
     """How a host behaves."""
 
     IDLE = "idle"  # does nearly nothing, day and night
-    STEADY = "steady"  # follows the day
+    STEADY = "steady"  # follows the day; at night, too, it does more than an idle one
     BUSY = "busy"  # has little left
-    BURSTY = "bursty"  # idles, and then works hard for some minutes
+    BURSTY = "bursty"  # does little, and then works hard for some minutes
 
 
 _KINDS = list(Profile)
@@ -49,10 +49,10 @@ _KINDS = list(Profile)
 # Each a range to draw from: how busy on average, how much of that the day takes and gives, what a burst adds, how much
 # of it is noise, and how much of the memory is used.
 _RANGES: Mapping[Profile, tuple[tuple[float, float], ...]] = {
-    Profile.IDLE: ((0.004, 0.02), (0.0, 0.1), (0.0, 0.0), (0.3, 0.6), (0.04, 0.12)),
-    Profile.STEADY: ((0.15, 0.4), (0.3, 0.6), (0.0, 0.1), (0.1, 0.3), (0.3, 0.55)),
+    Profile.IDLE: ((0.002, 0.008), (0.0, 0.1), (0.0, 0.0), (0.2, 0.4), (0.04, 0.12)),
+    Profile.STEADY: ((0.25, 0.45), (0.2, 0.4), (0.0, 0.1), (0.05, 0.1), (0.3, 0.55)),
     Profile.BUSY: ((0.65, 0.78), (0.02, 0.1), (0.0, 0.0), (0.05, 0.1), (0.6, 0.85)),
-    Profile.BURSTY: ((0.05, 0.12), (0.1, 0.4), (0.4, 0.7), (0.1, 0.3), (0.2, 0.5)),
+    Profile.BURSTY: ((0.15, 0.22), (0.0, 0.1), (0.4, 0.6), (0.05, 0.1), (0.2, 0.5)),
 }
 
 _CORES = np.array([2.0, 4.0, 8.0, 16.0])

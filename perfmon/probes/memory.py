@@ -1,6 +1,7 @@
 """Memory and swap."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -23,7 +24,21 @@ def memory() -> dict[str, float]:
         found["perfmon.memory.utilization"] = ratio(now.total - now.available, now.total)
     if psutil.LINUX:
         found["system.linux.memory.available"] = now.available
+    kills = _oom_kills()
+    if kills is not None:
+        found["perfmon.memory.oom_kills"] = kills
     return found
+
+
+def _oom_kills() -> float | None:
+    """How many processes Linux has killed for want of memory since boot; psutil does not tell."""
+    if not psutil.LINUX:
+        return None
+    try:
+        lines = Path(_VMSTAT).read_text().splitlines()
+    except OSError:
+        return None
+    return next((float(line.split()[1]) for line in lines if line.startswith("oom_kill ")), None)
 
 
 def _states(now: Any) -> dict[str, float]:

@@ -18,6 +18,7 @@ from perfmon.services.presence import PresenceService
 from perfmon.services.queries import Queries
 from perfmon.services.refusals import Refusals
 from perfmon.services.reports import Reports
+from perfmon.services.rightsizing import Rightsizing
 from perfmon.services.runs import Busy, Runs
 from perfmon.services.status import Status
 from perfmon.storage.store import Store, StoreUnavailable
@@ -55,6 +56,7 @@ class CollectorBackend:
         control: Control,
         live: Live,
         runs: Runs,
+        rightsizing: Rightsizing,
         refusals: Refusals,
         clock: IReactorTime,
         wall: Callable[[], float],
@@ -78,6 +80,9 @@ class CollectorBackend:
         self.benchmarks = runs.newest
         self.benchmark = runs.one
         self.benchmark_output = runs.output
+        self.rightsizing = rightsizing.report
+        self.note = rightsizing.note
+        self._rightsizing = rightsizing
         self._runs = runs
 
     @property
@@ -100,6 +105,7 @@ class CollectorBackend:
                 return None
         self._presence.forget(host)
         self._ingest.numbering.forget(host)
+        await self._rightsizing.forget(host)
         return await self._store.remove(host, self._wall())
 
     async def post(self, body: bytes) -> tuple[int, Mapping[int, Rejected]]:

@@ -22,6 +22,9 @@ COLLECTORS = "pm:collectors"
 RUNS = "pm:runs"
 OPEN_RUNS = "pm:runs:open"
 
+# What people have noted of hosts.
+NOTES = "pm:notes"
+
 # An id of the data: another one stands here once a store was emptied.
 EPOCH = "pm:epoch"
 

@@ -22,6 +22,7 @@ from perfmon.core.presence import State
 from perfmon.core.tiers import DAY, TIERS, Tier
 from perfmon.storage import keys, scripts
 from perfmon.storage.connection import Connection, StoreUnavailable
+from perfmon.storage.notes import NoteKeys
 from perfmon.storage.runs import RunKeys
 from perfmon.storage.windows import REVISION_FIELD, Windows
 
@@ -104,6 +105,7 @@ class Store(MultiService):
         self.windows = Windows(self._writer, self._reader, tiers)
         self.runs = RunKeys(self._writer, self._reader)
         self._ttl = max(META_TTL, *(tier.retention for tier in tiers))  # s, of what is known of hosts
+        self.notes = NoteKeys(self._writer, self._reader, self._ttl)
 
     def listen(self, replaced: Callable[[], None]) -> None:
         """`replaced` is called before anything is written to a server that may have an older state than the last."""

@@ -22,6 +22,7 @@ from perfmon.web.benchmarks import BenchmarksApi
 from perfmon.web.http import HTML, Call, Content, HttpError, Route, Streamed, bad_request
 from perfmon.web.openapi import document
 from perfmon.web.plain import METRICS, plain_page
+from perfmon.web.rightsizing import RightsizingApi
 
 _T = TypeVar("_T")
 
@@ -82,6 +83,7 @@ class JsonApi:
             ),
             Route("POST", "/api/v1/samples", self._samples),
             *BenchmarksApi(self._backend, self._wall).routes(),
+            *RightsizingApi(self._backend, self._wall).routes(),
         ]
 
     async def _healthz(self, call: Call) -> Any:

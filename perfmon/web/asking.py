@@ -10,8 +10,10 @@ from perfmon.core.benchmarks import Spec
 from perfmon.core.control import Order
 from perfmon.core.events import EventQuery
 from perfmon.core.frames import FormatError
+from perfmon.core.notes import Note
 from perfmon.core.query import BadQuery, Query
 from perfmon.core.reject import Rejected
+from perfmon.core.rightsizing import Settings
 from perfmon.web.http import Call, HttpError, bad_request
 
 _T = TypeVar("_T")
@@ -65,6 +67,12 @@ class Backend(Protocol):
 
     async def cancel_benchmark(self, id: str) -> bool:
         """False where there is none that goes on."""
+
+    async def rightsizing(self, host: str, window: float, settings: Settings) -> dict[str, Any]:
+        """The verdicts on the hosts that match the glob, from the last `window` s. May raise `BadQuery`."""
+
+    async def note(self, host: str, text: str | None, dismissed: float | None, dismiss: bool) -> Note:
+        """Notes a text, if there is one, and until when the verdict is dismissed, if that is to change."""
 
     async def post(self, body: bytes) -> tuple[int, Mapping[int, Rejected]]:
         """Stores posted samples: how many were stored, and why others (by their place) were not."""

@@ -67,7 +67,7 @@ class ColumnTests(SynchronousTestCase):
 
 class TraceTests(SynchronousTestCase):
     def trace(self, cpu: list[float], **more: float) -> Trace:
-        columns = {"cpu": np.array(cpu), "steal": np.full(len(cpu), 0.1), "memory": np.zeros(len(cpu) // 2)}
+        columns: Any = {"cpu": np.array(cpu), "steal": np.full(len(cpu), 0.1), "memory": np.zeros(len(cpu) // 2)}
         given: Any = {"start": 1_000.0, "step": 60.0, "coarse": 120.0, "first_seen": 0.0, "last_seen": 1e6}
         return Trace("web1", **columns, **given | more)
 
