@@ -1,6 +1,6 @@
 """A store as the collector has it at a moment: filled with a fleet's last two hours, and with 400 days of one host.
 
-Imported by query.py, not run by itself.
+Imported by query.py and rightsizing.py, not run by itself.
 """
 
 from dataclasses import dataclass
@@ -82,7 +82,7 @@ async def fill(store: Store, server: Valkey, count: int, at: str, metric: str, o
     signs = {host.name: moment - 1.0 for host in hosts}
     await store.sign(signs)
     await store.change(signs, State.LEFT, moment, "end of the data")
-    _put_off(server)
+    put_off(server)
     times = np.concatenate([span.times for span in spans])
     return Filled(moment, hosts, metric, (times, np.concatenate([span.column(metric) for span in spans])), samples)
 
@@ -95,18 +95,18 @@ async def _old(store: Store, past: Past, moment: int) -> list[Host]:
     edges = [*HOURS.windows((moment - HOURS_KEPT * DAY) * MS, minutes * MS - 1), minutes]
     for start, stop in pairwise(edges):
         span = Host.of(0, start, stop, OLD_STEP)
-        await _put(store, HOURS, start, span, part=MINUTES)
+        await put(store, HOURS, start, span, part=MINUTES)
         found.append(span)
     for day in range(minutes, today - DAY, DAY):
         span = Host.of(0, day, day + DAY)
         for window in MINUTES.windows(day * MS, (day + DAY) * MS - 1):
-            await _put(store, MINUTES, window, span, part=RAW)
+            await put(store, MINUTES, window, span, part=RAW)
         await past.work(day + DAY + ROLL_GRACE + 60)  # into the hours
         found.append(span)
     return found
 
 
-async def _put(store: Store, tier: Tier, window: int, span: Host, part: Tier) -> None:
+async def put(store: Store, tier: Tier, window: int, span: Host, part: Tier) -> None:
     """What sealing would have made of `span` for `window` of `tier`, from windows of `part`."""
     rounds = span.between(window, window + tier.window)
     times = span.times[rounds]
@@ -155,7 +155,7 @@ async def _running(past: Past, hosts: list[Host], moment: int) -> int:
     return samples
 
 
-def _put_off(server: Valkey) -> None:
+def put_off(server: Valkey) -> None:
     """Nothing is due before tomorrow."""
     later = int(server("TIME")[0]) + DAY
     for tier in TIERS:

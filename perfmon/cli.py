@@ -15,6 +15,7 @@ from rich.text import Text
 from perfmon import __version__
 from perfmon.benchmarking import add_bench
 from perfmon.client import Client, ClientError
+from perfmon.rightsizing import add_rightsizing
 from perfmon.wording import Shown, absent, moment, offset, ordered, print_answer, written, zoned
 
 DEFAULT_URL = "http://127.0.0.1:9001"
@@ -290,6 +291,7 @@ def parser() -> argparse.ArgumentParser:
     events.add_argument("--kind", help="only events of these kinds, such as departed,gap (default all)")
     events.set_defaults(run=_events)
     add_bench(commands, common)
+    add_rightsizing(commands, common)
     return top
 
 

@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "benchmarking": {"bench_tables", "client", "options", "plans", "wording"},
     "bench_tables": {"wording"},
     "plans": set(),
+    "rightsizing": {"client", "wording"},
     "server_options": {"core", "files", "host", "options", "storage"},
     "collecting": {"core", "files", "host", "net", "probes", "server_options", "services", "storage", "version", "web"},
     "host": {"core", "version"},

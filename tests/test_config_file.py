@@ -40,6 +40,7 @@ class FileTests(OptionsCase):
                 "retention": "raw:1d",
                 "benchmark-retention": "30d",
                 "benchmark-port": 5300,
+                "prices": self.file("core = 1\ngib = 1", "prices.toml"),
                 "no-self": True,
                 "graphite-template": ["a.HOST", "b.HOST"],
                 "graphite-from": "10.0.0.0/8",

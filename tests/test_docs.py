@@ -311,7 +311,15 @@ class KeyTests(SynchronousTestCase):
         """Every key has its heading, and no other has."""
         window = WindowName("HOST", "TIER", cast(Any, "WINDOW"))
         expected = {keys.HOSTS, keys.PRESENT, keys.EVENTS, keys.CONTROL, keys.meta("HOST"), keys.open_windows("TIER")}
-        expected |= {keys.COLLECTORS, keys.EPOCH, keys.RUNS, keys.OPEN_RUNS, keys.run("ID"), keys.run_output("ID")}
+        expected |= {
+            keys.COLLECTORS,
+            keys.EPOCH,
+            keys.RUNS,
+            keys.OPEN_RUNS,
+            keys.run("ID"),
+            keys.run_output("ID"),
+            keys.NOTES,
+        }
         expected |= {keys.window(window), keys.head(window), keys.sealing(window)}
         own = [
             name

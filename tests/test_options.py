@@ -18,6 +18,7 @@ from perfmon.agent_tap import AgentConfig
 from perfmon.connecting import endpoint_of
 from perfmon.core.loads import Limits, Reach
 from perfmon.core.presence import Timeouts
+from perfmon.core.prices import Prices
 from perfmon.core.templates import DEFAULT_TEMPLATES, Template
 from perfmon.core.tiers import DAY, HOURS, MINUTES, RAW, TIERS
 from perfmon.host import own_name
@@ -82,6 +83,7 @@ class ServerOptionsTests(OptionsCase):
                 tiers=TIERS,
                 benchmark_retention=400 * DAY,
                 benchmark_port=0,
+                prices=None,
                 benchmark_address="127.0.0.1",
             ),
         )
@@ -96,7 +98,7 @@ class ServerOptionsTests(OptionsCase):
             *("--graphite-template", "dc.*.HOST", "--graphite-template", "x.HOST"),
             *("--graphite-from", "10.0.0.0/8", "--graphite-from", "2001:db8::/32"),
             *("--retention", "raw:12h,1h:2y", "--benchmark-retention", "30d"),
-            *("--benchmark-port", "5300"),
+            *("--benchmark-port", "5300", "--prices", self.file('core = 18\ngib = 2.4\ncurrency = "EUR"')),
         )
         self.assertEqual(self.server("--store", "embedded:/x", "--store-sync", "always").store_sync, "always")
         self.assertEqual(
@@ -119,6 +121,7 @@ class ServerOptionsTests(OptionsCase):
                 tiers=(replace(RAW, retention=43_200), MINUTES, replace(HOURS, retention=730 * DAY)),
                 benchmark_retention=30 * DAY,
                 benchmark_port=5_300,
+                prices=Prices(18.0, 2.4, "EUR"),
                 benchmark_address="::",
             ),
         )
@@ -180,6 +183,8 @@ class ServerOptionsTests(OptionsCase):
             ("stats-interval", "often", "no duration"),
             ("stats-interval", "-1", "no duration"),
             ("stats-interval", "0.5", "0.5 is below 1 (0 is for no statistics)"),
+            ("prices", "/no/such/file", "No such file"),
+            ("prices", self.file("core = 1", "prices.toml"), "gib is needed"),
             ("retention", "2d", "write TIER:DURATION, with a tier of raw, 1m, 1h"),
             ("retention", "5m:2d", "write TIER:DURATION, with a tier of raw, 1m, 1h"),
             ("retention", "raw:2d,", "write TIER:DURATION"),

@@ -22,7 +22,7 @@ PROFILES = {"safe": 0.40, "normal": 0.70, "bold": 0.80}
 IDLE_CPU, IDLE_IO = 0.97, 0.95
 
 # What a machine sends and receives, and reads and writes, by itself (bytes a second): logs, updates, monitoring.
-NETWORK_FLOOR, DISK_FLOOR = 100e3, 250e3
+NETWORK_FLOOR, DISK_FLOOR = 200e3, 100e3
 
 # Room above the 99.5th percentile of the CPU, and above the peak of the memory.
 CPU_ROOM, MEMORY_ROOM = 1.2, 1.15
@@ -36,8 +36,10 @@ PAGING_HIGH = 1e6  # bytes a second, in more than 5 % of the steps
 PRESSURE_HIGH = {"cpu some": 0.40, "memory some": 0.10, "memory full": 0.05, "io full": 0.30}
 FILLS_WITHIN = 14.0 * DAY  # s
 
-# A rise is a trend where a straight line explains so much of it.
+# A rise is a trend where a straight line explains so much of it; and it says nothing of what is further ahead than so
+# many times the time in which it was seen.
 TREND_FIT = 0.8
+TREND_REACH = 5.0
 
 # Time that the hypervisor gave to others, at the 95th percentile, beyond which more cores of the same kind do not help.
 STEAL_HIGH = 0.10
@@ -48,6 +50,9 @@ IDLE_HOUR = 2.0
 # A burst is so many times the 95th percentile, for so long.
 BURST = 2.0
 BURST_TIME = 900.0  # s
+
+# A few rounds that are missing make no history too short.
+ENOUGH = 0.95
 
 # Who is known for less of the time has gaps that people should know of.
 WHOLE = 0.9
@@ -86,7 +91,9 @@ class _Judge:
         self._p95 = share(self._own, 0.95)
         self._p995 = share(self._own, 0.995)
         self._burst = highest_mean(self._own, max(1, round(BURST_TIME / trace.step)))
+        self._steal = share(trace.steal, 0.95) if trace.steal.any() else 0.0
         self._memory_peak = peak(trace.memory_peak)
+        self._memory_full_in = None if trace.memory is None else self._full_in(trace.memory)
         self._coverage = trace.coverage(left_out)
         self._rules: list[Rule] = []
 
@@ -100,7 +107,7 @@ class _Judge:
         if not np.isfinite(trace.cpu).any():
             self._hold("no-cpu-metric", 0.0, 1.0, "{series}", "it sends no perfmon.cpu.utilization")
             return self._end(Kind.INSUFFICIENT, as_it_is)
-        if trace.known < self._settings.min_history * (1 - 1e-9):
+        if trace.known < self._settings.min_history * ENOUGH:
             text = "too little of the window is known: a gap is no evidence"
             self._hold("short-history", trace.known, self._settings.min_history, "s", text)
             return self._end(Kind.INSUFFICIENT, as_it_is, self._eligible())
@@ -207,7 +214,7 @@ class _Judge:
         if cores is not None and fitting.cores is not None and _saves(fitting.cores, cores):
             self._hold("cpu-oversized", fitting.cores, cores, "{core}", "cores that would do, of those there are")
             cores = fitting.cores
-        rises = self._rises()
+        rises = self._memory_full_in is not None
         if memory is not None and fitting.memory is not None and not rises and _saves(fitting.memory, memory):
             self._hold("memory-oversized", fitting.memory, memory, "By", "memory that would do, of what there is")
             memory = fitting.memory
@@ -222,10 +229,15 @@ class _Judge:
             self._hold("bursty", self._burst, self._p95 * BURST, "1", text)
         if self._is_stolen():
             text = "P95 of the time given to others: move it, more cores do not help"
-            self._hold("steal", share(self._trace.steal, 0.95), STEAL_HIGH, "1", text)
-        full = self._memory_fills()
-        if full is not None and self._rises():
-            self._hold("memory-rises", full[0], FILLS_WITHIN, "s", "the memory is full in so long: look for a leak")
+            self._hold("steal", self._steal, STEAL_HIGH, "1", text)
+        if self._memory_full_in is not None:
+            self._hold(
+                "memory-rises",
+                self._memory_full_in,
+                FILLS_WITHIN,
+                "s",
+                "the memory is full in so long: look for a leak",
+            )
         if fitting.memory is None:
             self._hold("no-memory-metric", 0.0, 1.0, "{series}", "nothing is said of its memory")
         if self._coverage < WHOLE:
@@ -236,25 +248,23 @@ class _Judge:
         return isfinite(burst) and burst > BURST * max(self._p95, 0.02) and burst > self._settings.threshold
 
     def _is_stolen(self) -> bool:
-        steal = share(self._trace.steal, 0.95)
-        return isfinite(steal) and steal > STEAL_HIGH
+        return self._steal > STEAL_HIGH
 
-    def _memory_fills(self) -> tuple[float, float] | None:
-        column = self._trace.memory
-        return None if column is None else fills_in(column, self._trace.coarse, len(column) * self._trace.coarse)
-
-    def _rises(self) -> bool:
-        full = self._memory_fills()
-        return full is not None and full[0] < FILLS_WITHIN and full[1] > TREND_FIT
+    def _full_in(self, column: Floats) -> float | None:
+        """In how many s it will be full, if it rises as it did, and that is soon."""
+        coarse = self._trace.coarse
+        found = fills_in(column, coarse, len(column) * coarse)
+        reach = min(FILLS_WITHIN, TREND_REACH * coarse * int(np.isfinite(column).sum()))
+        return found[0] if found is not None and found[0] < reach and found[1] > TREND_FIT else None
 
     # -- the end
 
     def _eligible(self) -> float | None:
         """When there will be enough, if it goes on as it did."""
         trace, wanted = self._trace, self._settings.min_history
-        if trace.gone or self._coverage * (trace.stop - trace.start) < wanted:
+        if trace.gone or self._coverage * (trace.stop - trace.start) < wanted * ENOUGH:
             return None
-        return self._now + (wanted - trace.known) / self._coverage
+        return self._now + (wanted * ENOUGH - trace.known) / self._coverage
 
     def _confidence(self) -> str:
         known = self._trace.known

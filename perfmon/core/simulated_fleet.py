@@ -49,7 +49,7 @@ _KINDS = list(Profile)
 # Each a range to draw from: how busy on average, how much of that the day takes and gives, what a burst adds, how much
 # of it is noise, and how much of the memory is used.
 _RANGES: Mapping[Profile, tuple[tuple[float, float], ...]] = {
-    Profile.IDLE: ((0.002, 0.008), (0.0, 0.1), (0.0, 0.0), (0.2, 0.4), (0.04, 0.12)),
+    Profile.IDLE: ((0.002, 0.005), (0.0, 0.1), (0.0, 0.0), (0.2, 0.4), (0.04, 0.12)),
     Profile.STEADY: ((0.25, 0.45), (0.2, 0.4), (0.0, 0.1), (0.05, 0.1), (0.3, 0.55)),
     Profile.BUSY: ((0.65, 0.78), (0.02, 0.1), (0.0, 0.0), (0.05, 0.1), (0.6, 0.85)),
     Profile.BURSTY: ((0.15, 0.22), (0.0, 0.1), (0.4, 0.6), (0.05, 0.1), (0.2, 0.5)),

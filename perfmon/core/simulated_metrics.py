@@ -58,7 +58,7 @@ def _gauge(name: str, signal: str, gain: float = 1.0, digits: int = 0) -> Simula
 
 
 def _host() -> Iterator[SimulatedMetric]:
-    """What there is once in a machine: 52 metrics. With two disks, two interfaces and two filesystems it has 94."""
+    """What there is once in a machine: 53 metrics. With two disks, two interfaces and two filesystems it has 95."""
     for state in ("user", *STATES, "wait", "idle"):
         yield _share(f"system.cpu.utilization;state={state}", f"cpu:{state}")
         yield _gauge(f"system.cpu.time;state={state}", f"cpu_time:{state}", digits=2)
@@ -71,6 +71,7 @@ def _host() -> Iterator[SimulatedMetric]:
         yield _gauge(f"system.memory.usage;state={state}", f"memory:{state}")
         yield _share(f"system.memory.utilization;state={state}", f"memory_share:{state}")
     yield _share("perfmon.memory.utilization", "memory_share:used")
+    yield _gauge("perfmon.memory.oom_kills", "one", 0.0)
     yield _gauge("system.linux.memory.available", "available")
     for state, share in (("used", 0.0), ("free", 1.0)):
         yield _gauge(f"system.paging.usage;state={state}", "one", share * _SWAP)
@@ -107,7 +108,7 @@ def _disk(number: int) -> Iterator[SimulatedMetric]:
     device = f"sd{_letters(number)}"
     for direction in ("read", "write"):
         tags = f"device={device};direction={direction}"
-        yield _counter(f"system.disk.io;{tags}", 4e6, quantum=_SECTOR)
+        yield _counter(f"system.disk.io;{tags}", 2e6, quantum=_SECTOR)
         yield _counter(f"system.disk.operations;{tags}", 200.0)
         yield _counter(f"system.disk.operation_time;{tags}", 0.3, digits=3)
     yield _counter(f"system.disk.io_time;device={device}", 0.4, digits=3)

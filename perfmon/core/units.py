@@ -26,6 +26,7 @@ UNITS: Final[Mapping[str, str]] = {
     "perfmon.collector.store.memory.usage": "By",
     "perfmon.collector.windows.sealed": "{windows}",
     "perfmon.cpu.utilization": "1",
+    "perfmon.memory.oom_kills": "{processes}",
     "perfmon.memory.utilization": "1",
     "perfmon.paging.io": "By",
     "perfmon.pressure.time": "s",

@@ -1,6 +1,6 @@
 """The fleet's verdicts: what each host did is read, judged, and told with what people have noted of it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any, Protocol
@@ -32,12 +32,18 @@ OOM_KILLS = "perfmon.memory.oom_kills"
 _NETWORK, _DISK, _PAGING = "system.network.io", "system.disk.io", "perfmon.paging.io"
 _PRESSURE, _FILESYSTEM = "perfmon.pressure.time", "system.filesystem.utilization"
 
-_FINE = pattern(f"{CPU},{STEAL}")
-_COARSE = pattern(",".join((MEMORY, CORES, MEMORY_LIMIT, OOM_KILLS, _NETWORK, _DISK, _PAGING, _PRESSURE, _FILESYSTEM)))
-_FINE_FIELDS = frozenset({"count", "sum"})
-_COARSE_FIELDS = frozenset({"count", "sum", "max", "last", "end", "lost"})
+# What is read, by what is needed of each step: the CPU, states, and counters. A field that nobody wants costs nothing.
+_FINE = pattern(CPU)
+_GAUGES = pattern(",".join((STEAL, MEMORY, CORES, MEMORY_LIMIT, _FILESYSTEM)))
+_COUNTERS = pattern(",".join((OOM_KILLS, _NETWORK, _DISK, _PAGING, _PRESSURE)))
+_AVERAGES, _EXTREMES, _RISES = (
+    frozenset({"count", "sum"}),
+    frozenset({"count", "sum", "max"}),
+    frozenset({"last", "end", "lost"}),
+)
 
-# Up to so long a window is looked at in steps of so many s, the CPU and all else; a longer one by minutes and by hours.
+# Up to so long a window is looked at in steps of so many s, the CPU and all else; a longer one by minutes and by hours,
+# in the tiers that have these as they are: to read hours out of minutes takes ten times as long.
 _STEPS = ((3_600.0, 15.0, 15.0), (2.0 * DAY, 60.0, 60.0))
 _LONG = (60.0, 3_600.0)
 
@@ -72,29 +78,27 @@ class Notes(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """What is read: one plan for the CPU, and one for all else."""
+    """How it is read: a plan for the CPU, one for states, and one for counters."""
 
     fine: Plan
-    coarse: Mapping[str, Plan]  # the same by aggregation
+    gauges: Plan
+    counters: Plan
 
     @classmethod
     def of(cls, length: float, tiers: Sequence[Tier], now: float) -> "_Window":
         """The last `length` s: whole steps, and of a long window what is in the tiers of minutes and hours by now."""
         step, coarse = next(((fine, rest) for most, fine, rest in _STEPS if length <= most), _LONG)
-        stop, used = now - now % coarse, tuple(tiers)
-        if length > _STEPS[-1][0]:
-            stop, used = float(tiers[1].fed_until(now)), used[1:]
+        stop, is_long = now - now % coarse, length > _STEPS[-1][0]
+        if is_long:
+            stop = float(tiers[1].fed_until(now))
         start = stop - max(coarse, round(length / coarse) * coarse)
 
         def plan(step: float, agg: str, fields: frozenset[str]) -> Plan:
             found = Plan.of(Query("*", "*", start, stop, step, agg), tiers, now)
-            return replace(found, tiers=tuple(tier for tier in found.tiers if tier in used), fields=fields)
+            used = [tier for tier in found.tiers if not is_long or tier.step == found.step] or found.tiers
+            return replace(found, tiers=tuple(used), fields=fields)
 
-        by_rate = plan(coarse, "rate", _COARSE_FIELDS)  # it reads a little more
-        return cls(
-            plan(step, "avg", _FINE_FIELDS),
-            {agg: replace(by_rate, agg=agg) for agg in ("rate", "avg", "max", "last")},
-        )
+        return cls(plan(step, "avg", _AVERAGES), plan(coarse, "avg", _EXTREMES), plan(coarse, "rate", _RISES))
 
 
 class Rightsizing:
@@ -170,13 +174,14 @@ class Rightsizing:
                     spans.setdefault(host, []).append((spec.start - AROUND, spec.start + spec.seconds + AROUND))
         return spans
 
-    async def _traces(self, window: _Window, known: Mapping[str, dict[str, Any]]) -> Any:
+    async def _traces(self, window: _Window, known: Mapping[str, dict[str, Any]]) -> AsyncIterator[Trace]:
         """What each host did; a question about a fleet must not hold up its samples."""
         names, turns, now = list(known), Turns(self._clock), self._wall()
-        rest = self._history.read(names, _COARSE, window.coarse["rate"], now)
+        gauges = self._history.read(names, _GAUGES, window.gauges, now)
+        counters = self._history.read(names, _COUNTERS, window.counters, now)
         async for host, fine in self._history.read(names, _FINE, window.fine, now):
-            _, coarse = await anext(rest)  # in the same order
-            yield _trace(known[host], window, fine, coarse)
+            (_, states), (_, counts) = await anext(gauges), await anext(counters)  # in the same order
+            yield _Seen(window, fine, states, counts).trace(known[host])
             await turns.breathe()
 
     def _told(self, verdict: Verdict, known: Mapping[str, Any], note: Note, now: float) -> dict[str, Any]:
@@ -188,77 +193,90 @@ class Rightsizing:
         return {**asdict(verdict), **more, "saving": saving, "note": note.text, "dismissed": dismissed}
 
 
-def _trace(
-    known: Mapping[str, Any],
-    window: _Window,
-    fine: Mapping[str, list[Piece]],
-    coarse: Mapping[str, list[Piece]],
-) -> Trace:
-    """What a host did, from what was read of it."""
-    sums = _Sums(window, coarse)
-
-    def of(metric: str, agg: str) -> Floats | None:
-        return window.coarse[agg].points(coarse[metric]).values if metric in coarse else None
-
-    cpu, steal = (window.fine.points(fine.get(metric, [])).values for metric in (CPU, STEAL))
-    kills = of(OOM_KILLS, "rate")
-    step = window.coarse["avg"].step or 1.0
-    return Trace(
-        host=known["host"],
-        start=window.fine.start,
-        step=window.fine.step or 1.0,
-        coarse=step,
-        cpu=cpu,
-        steal=steal,
-        first_seen=known["first_seen"],
-        last_seen=known["last_seen"],
-        gone=known["state"] in _GONE,
-        interval=known["interval"],
-        cores=_last(of(CORES, "last")),
-        memory_limit=_last(of(MEMORY_LIMIT, "last")),
-        memory=of(MEMORY, "avg"),
-        memory_peak=of(MEMORY, "max"),
-        network=sums.of(_NETWORK),
-        disk=sums.of(_DISK),
-        paging=sums.of(_PAGING),
-        oom_kills=0.0 if kills is None else round(float(np.nansum(kills)) * step),
-        pressure={
-            f"{tags['resource']} {tags['kind']}": window.coarse["rate"].points(coarse[metric]).values
-            for metric, (name, tags) in sums.parts.items()
-            if name == _PRESSURE and tags.keys() >= {"resource", "kind"}
-        },
-        filesystems={
-            tags["mountpoint"]: window.coarse["avg"].points(coarse[metric]).values
-            for metric, (name, tags) in sums.parts.items()
-            if name == _FILESYSTEM and "mountpoint" in tags
-        },
-    )
-
-
 # A fleet has the same few hundred metrics again and again.
 _split = lru_cache(maxsize=16_384)(split_tags)
 
 
-class _Sums:
-    """Sums of the rates of counters over all devices that count."""
+class _Seen:
+    """What was read of one host."""
 
-    def __init__(self, window: _Window, series: Mapping[str, list[Piece]]) -> None:
+    def __init__(
+        self,
+        window: _Window,
+        fine: Mapping[str, list[Piece]],
+        gauges: Mapping[str, list[Piece]],
+        counters: Mapping[str, list[Piece]],
+    ) -> None:
         self._window = window
-        self._series = series
-        self.parts = {metric: _split(metric) for metric in series}
+        self._fine = fine
+        self._gauges = gauges
+        self._counters = counters
+        self._peaks = replace(window.gauges, agg="max")
 
-    def of(self, counter: str) -> Floats | None:
-        """Per second; None where it is not counted."""
+    def trace(self, known: Mapping[str, Any]) -> Trace:
+        """As columns; `known` is what `Queries.hosts` told of the host."""
+        window = self._window
+        cpu = window.fine.points(self._fine.get(CPU, [])).values
+        steal, kills = self._gauge(STEAL), self._rate(OOM_KILLS)
+        step = window.gauges.step or 1.0
+        return Trace(
+            host=known["host"],
+            start=window.fine.start,
+            step=window.fine.step or 1.0,
+            coarse=step,
+            cpu=cpu,
+            steal=np.zeros(len(cpu)) if steal is None else np.repeat(steal, len(cpu) // len(steal)),
+            first_seen=known["first_seen"],
+            last_seen=known["last_seen"],
+            gone=known["state"] in _GONE,
+            interval=known["interval"],
+            cores=_last(self._peak(CORES)),
+            memory_limit=_last(self._peak(MEMORY_LIMIT)),
+            memory=self._gauge(MEMORY),
+            memory_peak=self._peak(MEMORY),
+            network=self._sum(_NETWORK),
+            disk=self._sum(_DISK),
+            paging=self._sum(_PAGING),
+            oom_kills=0.0 if kills is None else round(float(np.nansum(kills)) * step),
+            pressure={
+                f"{tags['resource']} {tags['kind']}": window.counters.points(pieces).values
+                for tags, pieces in _tagged(self._counters, _PRESSURE)
+                if tags.keys() >= {"resource", "kind"}
+            },
+            filesystems={
+                tags.get("mountpoint", ""): window.gauges.points(pieces).values
+                for tags, pieces in _tagged(self._gauges, _FILESYSTEM)
+            },
+        )
+
+    def _gauge(self, metric: str) -> Floats | None:
+        return self._window.gauges.points(self._gauges[metric]).values if metric in self._gauges else None
+
+    def _peak(self, metric: str) -> Floats | None:
+        return self._peaks.points(self._gauges[metric]).values if metric in self._gauges else None
+
+    def _rate(self, metric: str) -> Floats | None:
+        return self._window.counters.points(self._counters[metric]).values if metric in self._counters else None
+
+    def _sum(self, counter: str) -> Floats | None:
+        """Per second, over all devices that count; None where it is not counted."""
         rates = [
-            self._window.coarse["rate"].points(self._series[metric]).values
-            for metric, (name, tags) in self.parts.items()
-            if name == counter and _counts(name, tags.get("device", ""))
+            self._window.counters.points(pieces).values
+            for tags, pieces in _tagged(self._counters, counter)
+            if _counts(counter, tags.get("device", ""))
         ]
         if not rates:
             return None
         table: NDArray[np.float64] = np.array(rates)
-        known = np.isfinite(table).any(axis=0)
-        return np.where(known, np.nansum(table, axis=0), np.nan)
+        return np.where(np.isfinite(table).any(axis=0), np.nansum(table, axis=0), np.nan)
+
+
+def _tagged(series: Mapping[str, list[Piece]], wanted: str) -> Iterator[tuple[Mapping[str, str], list[Piece]]]:
+    """The series of this name, each with its tags."""
+    for metric, pieces in series.items():
+        name, tags = _split(metric)
+        if name == wanted:
+            yield tags, pieces
 
 
 def _counts(counter: str, device: str) -> bool:

@@ -30,6 +30,7 @@ PAGE_FILES = {
     b"explore.js": "explore.js",
     b"benchmarks.js": "benchmarks.js",
     b"pairs.js": "pairs.js",
+    b"rightsizing.js": "rightsizing.js",
     b"charts.js": "charts.js",
     b"chart.js": "chart.js",
     b"series.js": "series.js",

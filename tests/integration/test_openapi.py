@@ -12,11 +12,13 @@ QUERIES = {
     "/api/v1/query": {"metric": "*"},
     "/api/v1/hosts/{host}/export": {"format": "ndjson"},
     "/api/v1/benchmarks/{id}/output": {"host": "web1"},
+    "/api/v1/rightsizing": {"window": "60s"},
 }
 BODIES = {
     "/api/v1/benchmarks": {"kind": "cpu", "hosts": "web1", "parameters": {"seconds": 1}},
     "/api/v1/hosts/{host}/interval": {"interval": 5},
     "/api/v1/hosts/{host}/absence": {"for": "2h"},
+    "/api/v1/hosts/{host}/rightsizing": {"note": "of the shop", "dismiss": "30d"},
     "/api/v1/samples": {"host": "script", "samples": [{"metric": "x", "value": 1}, {"metric": "a b", "value": 1}]},
 }
 

@@ -1,5 +1,6 @@
 """Memory and swap."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import psutil
@@ -28,6 +29,7 @@ class MemoryTests(SynchronousTestCase):
     def test_linux(self) -> None:
         """On Linux the states add up to the limit, unlike psutil's `used`."""
         self.patch(memory, "psutil", fake_psutil())
+        self.patch(memory, "_VMSTAT", __file__)  # which tells of no kills
         self.assertEqual(
             memory.memory(),
             {
@@ -44,6 +46,17 @@ class MemoryTests(SynchronousTestCase):
                 "perfmon.memory.utilization": 0.3,
             },
         )
+
+    def test_kills(self) -> None:
+        """What the kernel has killed is counted where it tells: since Linux 4.13."""
+        self.patch(memory, "psutil", fake_psutil())
+        path = Path(self.mktemp())
+        for text, found in (("pgfault 5\noom_kill 3\noom_kill_other 9\n", 3.0), ("pgfault 5\n", None)):
+            path.write_text(text)
+            self.patch(memory, "_VMSTAT", str(path))
+            self.assertEqual(memory.memory().get("perfmon.memory.oom_kills"), found)
+        path.unlink()
+        self.assertNotIn("perfmon.memory.oom_kills", memory.memory())
 
     def test_caches_of_the_host(self) -> None:
         """A container that sees more cache than it has memory still uses no negative amount."""

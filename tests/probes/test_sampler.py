@@ -88,7 +88,9 @@ class UnitsTests(SynchronousTestCase):
         for module in (cpu, disks, filesystems, memory, network, sensors, system):
             self.patch(module, "psutil", fake_psutil())
         self.patch(os, "statvfs", lambda path: SimpleNamespace(f_files=100, f_ffree=60))
-        self.patch(memory, "_VMSTAT", __file__)
+        vmstat = Path(self.enterContext(TemporaryDirectory())) / "vmstat"
+        vmstat.write_text("oom_kill 3\n")
+        self.patch(memory, "_VMSTAT", str(vmstat))
         directory = self._pressure_files()
         probes = {**all_probes(), "pressure": lambda: pressure(directory)}
         self.assertEqual(set(probes), set(all_probes()))

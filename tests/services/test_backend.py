@@ -23,6 +23,7 @@ from perfmon.services.presence import PresenceService
 from perfmon.services.queries import Queries
 from perfmon.services.refusals import Refusals
 from perfmon.services.reports import Reports
+from perfmon.services.rightsizing import Rightsizing
 from perfmon.services.runs import Runs
 from perfmon.services.sealing import Sealing
 from perfmon.services.status import Status
@@ -76,6 +77,7 @@ class BackendTests(StoreCase):
             control,
             cast(Live, SimpleNamespace(stream=None)),  # has nothing to do with it
             Runs(store.runs, NoAnswers(), 3_600.0, reactor, wall),
+            Rightsizing(queries, history, store.runs, store.notes, None, reactor, wall),
             self.refusals,
             reactor,
             wall,

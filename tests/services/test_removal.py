@@ -16,6 +16,7 @@ from perfmon.services.live import Live
 from perfmon.services.presence import SWEEP, PresenceService
 from perfmon.services.refusals import Refusals
 from perfmon.services.reports import Reports
+from perfmon.services.rightsizing import Rightsizing
 from perfmon.services.runs import Runs
 from perfmon.services.status import Status
 from perfmon.storage import keys
@@ -70,6 +71,8 @@ class RemovalCase(StoredCase):
         self.presence.startService()
         self.addCleanup(self.presence.stopService)
         self.control = Control(self.store, self.presence, self.clock, self.wall)
+        store = self.store
+        self.rightsizing = Rightsizing(self.queries, self.history, store.runs, store.notes, None, self.clock, self.wall)
         self.backend = CollectorBackend(
             self.store,
             self.queries,
@@ -81,6 +84,7 @@ class RemovalCase(StoredCase):
             self.control,
             cast(Live, SimpleNamespace(stream=None)),
             Runs(self.store.runs, NoAnswers(), 3_600.0, self.clock, self.wall),
+            self.rightsizing,
             Refusals(self.clock.seconds),
             self.clock,
             self.wall,

@@ -18,8 +18,10 @@ from twisted.web.server import Site
 from perfmon.core.benchmarks import Spec
 from perfmon.core.control import Order
 from perfmon.core.events import EventQuery
+from perfmon.core.notes import Note
 from perfmon.core.query import Query
 from perfmon.core.reject import Rejected
+from perfmon.core.rightsizing import Settings
 from perfmon.web.site import make_site
 
 NOW = 1_792_310_400.0  # 2026-10-18T08:00:00Z
@@ -75,6 +77,8 @@ class StandIn:
             "benchmark": {"id": "7"},
             "benchmark_output": '{"end": 1}',
             "cancel_benchmark": True,
+            "rightsizing": {"hosts": []},
+            "note": Note("mine"),
             "post": (0, {}),
             "live": [],
         }
@@ -137,6 +141,14 @@ class StandIn:
     async def begin_benchmark(self, kind: str, parameters: Any, hosts: Sequence[str], lead: float, queue: bool) -> Spec:
         begun: Spec = await self._answer("begin_benchmark", kind, parameters, hosts, lead, queue)
         return begun
+
+    async def rightsizing(self, host: str, window: float, settings: Settings) -> dict[str, Any]:
+        report: dict[str, Any] = await self._answer("rightsizing", host, window, settings)
+        return report
+
+    async def note(self, host: str, text: str | None, dismissed: float | None, dismiss: bool) -> Note:
+        note: Note = await self._answer("note", host, text, dismissed, dismiss)
+        return note
 
     async def benchmark_output(self, id: str, host: str) -> str | None:
         found: str | None = await self._answer("benchmark_output", id, host)

@@ -23,12 +23,14 @@ class RoutesTests(ApiTestCase):
         """These paths there are, and each of them is answered."""
         web1 = described("web1", kind="agent")
         ordered = {"host": "web1", "state": "up", "stopped": False, "interval": None}
+        noted = {"host": "web1", "note": "mine", "dismissed": None}
         self.backend.answers |= {"hosts": [web1], "export": [b"{}"]}
         found = {}
         for route in JsonApi(StandIn(), lambda: NOW).routes():
             path = route.path.replace("{host}", "web1")
             query = "?metric=x" if route.path == "/api/v1/query" else ""
             bodies = {"interval": b'{"interval": 5}', "absence": b'{"for": "2h"}'}
+            bodies["rightsizing"] = b'{"note": "mine"}'
             bodies["benchmarks"] = b'{"kind": "cpu", "hosts": "web1"}'
             body = bodies.get(route.path.rpartition("/")[2], b"{}")
             answer = self.post(body, path=path) if route.method == "POST" else self.ask(path + query, route.method)
@@ -51,6 +53,8 @@ class RoutesTests(ApiTestCase):
                 ("POST", "/api/v1/hosts/{host}/interval"): (200, ordered),
                 ("POST", "/api/v1/hosts/{host}/absence"): (200, {"host": "web1", "absence": None}),
                 ("DELETE", "/api/v1/hosts/{host}/absence"): (200, {"host": "web1", "absence": None}),
+                ("POST", "/api/v1/hosts/{host}/rightsizing"): (200, noted),
+                ("GET", "/api/v1/rightsizing"): (200, {"hosts": []}),
                 ("GET", "/api/v1/hosts/{host}/summary"): (200, {}),
                 ("GET", "/api/v1/hosts/{host}/stats"): (200, {}),
                 ("GET", "/api/v1/hosts/{host}/export"): (200, {}),

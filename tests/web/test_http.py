@@ -58,7 +58,7 @@ class PathTests(SiteTestCase):
                 "/api/v1/benchmarks": "GET, HEAD, POST",
                 "/api/v1/benchmarks/{id}": "DELETE, GET, HEAD",
             }
-            orders = route.path.endswith(("/stop", "/start", "/interval"))
+            orders = route.path.endswith(("/stop", "/start", "/interval", "}/rightsizing"))
             allowed = "POST" if orders else several.get(route.path, "GET, HEAD")
             others = {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"} - set(allowed.split(", "))
             for method in others:

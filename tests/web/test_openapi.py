@@ -4,7 +4,8 @@ from openapi_spec_validator import validate
 from twisted.trial.unittest import SynchronousTestCase
 
 from perfmon.web.api import JsonApi
-from perfmon.web.openapi import OPERATIONS, PARAMETERS, SCHEMAS, document
+from perfmon.web.openapi import OPERATIONS, PARAMETERS, document
+from perfmon.web.schemas import SCHEMAS
 from tests.web.fakes import NOW, ApiTestCase, StandIn
 
 

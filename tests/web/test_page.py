@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from http import HTTPStatus
 from importlib.resources import files
 
-from perfmon.core import fleet
+from perfmon.core import devices
 from perfmon.core.fleet import FACTS, FIGURES
 from perfmon.core.units import UNITS
 from perfmon.web.api import JsonApi
@@ -179,8 +179,8 @@ class ReferenceTests(SiteTestCase):
     def test_devices(self) -> None:
         """The page leaves out the same devices as the collector, so that both tell the same rates."""
         (inner,) = re.findall(r"const INNER = /\^\((.*)\)\$/;", SCRIPTS["overview.js"])
-        disks = fleet._INNER_DISK.pattern.removeprefix("(").removesuffix(").*").split("|")
-        expected = {*fleet._INNER_INTERFACE.pattern.split("|"), *(f"{disk}.*" for disk in disks)}
+        disks = devices._INNER_DISK.pattern.removeprefix("(").removesuffix(").*").split("|")
+        expected = {*devices._INNER_INTERFACE.pattern.split("|"), *(f"{disk}.*" for disk in disks)}
         self.assertEqual(set(inner.split("|")), expected)
 
     def test_elements(self) -> None:

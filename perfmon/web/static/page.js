@@ -19,6 +19,7 @@ const views = { fleet: overview, events: new EventsView(at("events"), collector)
 const LATER = {
   hosts: async () => new (await import("./host.js")).HostView(at("host"), collector, fleet),
   explore: async () => new (await import("./explore.js")).ExploreView(at("explore"), collector),
+  rightsizing: async () => new (await import("./rightsizing.js")).RightsizingView(at("rightsizing"), collector),
   benchmarks: async () => new (await import("./benchmarks.js")).BenchmarksView(at("benchmarks"), collector),
 };
 
