@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from perfmon import __version__
-from perfmon.benchmarking import add_bench
-from perfmon.client import Client, ClientError
-from perfmon.rightsizing import add_rightsizing
-from perfmon.wording import Shown, absent, moment, offset, ordered, print_answer, written, zoned
+from perfmon.commands.benchmarking import add_bench
+from perfmon.commands.client import Client, ClientError
+from perfmon.commands.rightsizing import add_rightsizing
+from perfmon.commands.wording import Shown, absent, moment, offset, ordered, print_answer, written, zoned
 
 DEFAULT_URL = "http://127.0.0.1:9001"
 

@@ -29,12 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "options": set(),
     "connecting": {"options"},
     "files": set(),
-    "client": set(),
-    "wording": set(),
-    "benchmarking": {"bench_tables", "client", "options", "plans", "wording"},
-    "bench_tables": {"wording"},
-    "plans": set(),
-    "rightsizing": {"client", "wording"},
+    "commands": {"options"},
     "server_options": {"core", "files", "host", "options", "storage"},
     "collecting": {"core", "files", "host", "net", "probes", "server_options", "services", "storage", "version", "web"},
     "host": {"core", "version"},
@@ -129,7 +124,7 @@ class ImportTests(SynchronousTestCase):
         found = []
         for module, path in modules():
             for library, part in ONLY_IN.items():
-                if part_of(module) not in (part, "client") and any(within(name, library) for name in imports(path)):
+                if part_of(module) not in (part, "commands") and any(within(name, library) for name in imports(path)):
                     found.append(f"{module} imports {library}")
         self.assert_none(found)
 

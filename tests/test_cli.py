@@ -16,10 +16,10 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import SynchronousTestCase
 
 from perfmon.cli import _joined, parser
+from perfmon.commands.wording import moment, offset, written, zoned
 from perfmon.core.exporting import FORMATS
 from perfmon.core.query import AGGS
-from perfmon.wording import moment, offset, written, zoned
-from tests.test_client import CHUNKED, CSV, AnsweringCase, answer
+from tests.commands.test_client import CHUNKED, CSV, AnsweringCase, answer
 
 PERFMON = Path(sys.executable).with_name("perfmon")
 

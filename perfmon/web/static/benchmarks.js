@@ -1,7 +1,7 @@
 // The view of benchmarks: what was run, how it goes, and what came of it, beside the metrics of that time.
 
 import { Chart } from "./chart.js";
-import { make, moment, ms, put, rate, short, writer } from "./format.js";
+import { heading, make, moment, ms, put, rate, short, tell, writer } from "./format.js";
 import { pairsTable } from "./pairs.js";
 import { Range } from "./range.js";
 import { address, go } from "./route.js";
@@ -188,24 +188,12 @@ export class BenchmarksView {
       "Least and most": totals && `${rate(totals.min)} to ${rate(totals.max)}`,
       Cancelled: run.cancelled,
     };
-    this.parts.facts.replaceChildren(
-      ...Object.entries(facts).filter(([, text]) => text).map(([name, text]) => {
-        const item = make("div");
-        item.append(make("dt", "", name), make("dd", "", text));
-        return item;
-      }),
-    );
+    tell(this.parts.facts, facts);
     const hosts = Object.entries(run.hosts);
     const figures = FIGURES.filter(([, name]) => hosts.some(([, at]) => name in at.figures));
     const compared = other ? [`Rate in ${other.id}`, "Ratio"] : [];
     const headings = ["Host", "State", "Done", ...figures.map(([heading]) => heading), ...compared, "Remark"];
-    this.parts.head.replaceChildren(
-      ...headings.map((text) => {
-        const heading = make("th", "", text);
-        heading.scope = "col";
-        return heading;
-      }),
-    );
+    this.parts.head.replaceChildren(...headings.map((text) => heading(text)));
     this.parts.hosts.replaceChildren(
       ...hosts.map(([host, at]) => {
         const row = make("tr");

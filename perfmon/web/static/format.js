@@ -15,6 +15,24 @@ export function make(tag, className = "", text = "") {
   return made;
 }
 
+/** A heading of a table's column, or of a row. */
+export function heading(text, scope = "col") {
+  const made = make("th", "", text);
+  made.scope = scope;
+  return made;
+}
+
+/** Shows facts, by name, as the items of a list; those without a text are left out. */
+export function tell(list, facts) {
+  list.replaceChildren(
+    ...Object.entries(facts).filter(([, text]) => text).map(([name, text]) => {
+      const item = make("div");
+      item.append(make("dt", "", name), make("dd", "", text));
+      return item;
+    }),
+  );
+}
+
 /** Shows `text`; a document that says so already is not touched. */
 export function put(element, text) {
   if (element.textContent !== text) element.textContent = text;

@@ -3,7 +3,7 @@
 import { Chart } from "./chart.js";
 import { chartOf, chartsFor, linesOf, wantedOf } from "./charts.js";
 import { eventItem } from "./events.js";
-import { full, make, moment, put, span as lasting, stamp, writer } from "./format.js";
+import { full, make, moment, put, span as lasting, stamp, tell, writer } from "./format.js";
 import { kindOf, planOf } from "./hosts.js";
 import { Range, RangePicker, span } from "./range.js";
 import { address, go } from "./route.js";
@@ -218,14 +218,7 @@ export class HostView {
       Clock: offset && `${offset}, ± ${((clock.round_trip / 2) * 1000).toPrecision(1)} ms`,
       Planned: planOf(host, now),
     };
-    const items = Object.entries(facts).filter(([, text]) => text);
-    this.parts.facts.replaceChildren(
-      ...items.map(([name, text]) => {
-        const item = make("div");
-        item.append(make("dt", "", name), make("dd", "", text));
-        return item;
-      }),
-    );
+    tell(this.parts.facts, facts);
     this.parts.facts.title = full(host.last_seen);
     const labels = Object.entries(host.labels).map(([name, value]) => `${name}=${value}`);
     this.parts.labels.replaceChildren(

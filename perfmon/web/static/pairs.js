@@ -1,6 +1,6 @@
 // Who did how with whom, in a benchmark between hosts: a row for each who sends, a column for each who answers.
 
-import { make, ms, rate, short } from "./format.js";
+import { heading, make, ms, rate, short } from "./format.js";
 
 const MOST_PEERS = 30; // with more the table has only the pairs that something is wrong with
 const MOST_BAD = 200;
@@ -18,12 +18,6 @@ function cell(figures) {
   const { text, bad } = figures ? told(figures) : { text: "", bad: false };
   const made = make("td", bad ? "bad" : "", text);
   if (figures?.problem) made.title = figures.problem;
-  return made;
-}
-
-function heading(text, scope) {
-  const made = make("th", "", text);
-  made.scope = scope;
   return made;
 }
 

@@ -1,7 +1,7 @@
 // The view of rightsizing: which machines to reclaim, shrink or grow, with the evidence for each.
 
 import { Chart } from "./chart.js";
-import { make, moment, percent, plain, put, rate, short, span, writer } from "./format.js";
+import { heading, make, moment, percent, plain, put, rate, short, span, tell, writer } from "./format.js";
 import { Range } from "./range.js";
 import { address, go } from "./route.js";
 import { SeriesSet } from "./series.js";
@@ -165,13 +165,7 @@ export class RightsizingView {
       "Left out": one.left_out ? `${span(one.left_out)} of benchmarks` : "",
       Dismissed: one.dismissed && `until ${moment(one.dismissed, now)}`,
     };
-    this.parts.facts.replaceChildren(
-      ...Object.entries(facts).filter(([, text]) => text).map(([name, text]) => {
-        const item = make("div");
-        item.append(make("dt", "", name), make("dd", "", text));
-        return item;
-      }),
-    );
+    tell(this.parts.facts, facts);
     this.parts.rules.replaceChildren(
       ...one.rules.map(({ name, figure, limit, unit, text }) => {
         const row = make("tr");
@@ -220,12 +214,6 @@ function change({ now, suggested }, what, write) {
   if (now[what] === null) return "";
   if (suggested[what] === null || suggested[what] === now[what]) return write(now[what]);
   return `${write(now[what])} → ${write(suggested[what])}`;
-}
-
-function heading(text, scope = "col") {
-  const made = make("th", "", text);
-  made.scope = scope;
-  return made;
 }
 
 function bytes(count) {

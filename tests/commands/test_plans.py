@@ -1,9 +1,9 @@
-"""Tests for `perfmon.plans`."""
+"""Tests for `perfmon.commands.plans`."""
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from perfmon.commands.plans import MAX_RUNS, BadPlan, Planned, parse_plan
 from perfmon.options import size
-from perfmon.plans import MAX_RUNS, BadPlan, Planned, parse_plan
 
 
 def parsed(text: str) -> list[Planned]:

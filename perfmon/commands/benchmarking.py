@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from perfmon.bench_tables import print_compared, print_csv, print_list, print_run, rate_of
-from perfmon.client import Client, ClientError
-from perfmon.plans import BadPlan, Planned, parse_plan
-from perfmon.wording import Shown, print_answer, zoned
+from perfmon.commands.bench_tables import print_compared, print_csv, print_list, print_run, rate_of
+from perfmon.commands.client import Client, ClientError
+from perfmon.commands.plans import BadPlan, Planned, parse_plan
+from perfmon.commands.wording import Shown, print_answer, zoned
 
 _PATH = "/api/v1/benchmarks"
 _FOLLOW = 0.5  # s between two looks at a run

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from perfmon.wording import moment, written
+from perfmon.commands.wording import moment, written
 
 STATE_STYLES = {
     "done": "green",

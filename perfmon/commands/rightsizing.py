@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from perfmon.client import Client, ClientError
-from perfmon.wording import Shown, moment, written
+from perfmon.commands.client import Client, ClientError
+from perfmon.commands.wording import Shown, moment, written
 
 STYLES = {
     "grow": "bold red",

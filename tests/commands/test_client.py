@@ -1,4 +1,4 @@
-"""Tests for `perfmon.client`, against small servers that answer byte by byte what a test says."""
+"""Tests for `perfmon.commands.client`, against small servers that answer byte by byte what a test says."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -11,8 +11,8 @@ from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.trial.unittest import TestCase
 from twisted.web.client import HTTPConnectionPool
 
-from perfmon import client as client_module
-from perfmon.client import Client, ClientError
+from perfmon.commands import client as client_module
+from perfmon.commands.client import Client, ClientError
 from perfmon.core.exporting import FORMATS
 from tests.waiting import until
 

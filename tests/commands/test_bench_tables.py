@@ -1,4 +1,4 @@
-"""Tests for `perfmon.bench_tables`: what the integration tests do not come to."""
+"""Tests for `perfmon.commands.bench_tables`: what the integration tests do not come to."""
 
 from io import StringIO
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from twisted.trial.unittest import SynchronousTestCase
 
-from perfmon.bench_tables import print_list, print_run
+from perfmon.commands.bench_tables import print_list, print_run
 
 FIGURES = {"rate": 1024.0, "p50": 0.001, "mismatches": 0}
 
