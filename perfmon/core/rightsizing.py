@@ -240,6 +240,9 @@ class _Judge:
             )
         if fitting.memory is None:
             self._hold("no-memory-metric", 0.0, 1.0, "{series}", "nothing is said of its memory")
+        if self._trace.step > BURST_TIME:
+            text = "the CPU is known by the hour only: bursts are averaged away"
+            self._hold("by-the-hour", self._trace.step, BURST_TIME, "s", text)
         if self._coverage < WHOLE:
             self._hold("gaps", self._coverage, WHOLE, "1", "share of the time that is known")
 
@@ -268,7 +271,7 @@ class _Judge:
 
     def _confidence(self) -> str:
         known = self._trace.known
-        if known >= 12 * DAY and self._coverage >= WHOLE:
+        if known >= 12 * DAY and self._coverage >= WHOLE and self._trace.step <= BURST_TIME:
             return "high"
         return "medium" if known >= 6 * DAY and self._coverage >= 0.6 else "low"
 

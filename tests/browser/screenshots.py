@@ -1,4 +1,4 @@
-"""Pictures of the page for the docs: its four views, light and dark, of a fleet that is simulated.
+"""Pictures of the page for the docs: its views, light and dark, of a fleet that is simulated.
 
 make screenshots
 """
@@ -29,6 +29,7 @@ VIEWS = {
     "host": "/#/hosts/web00007?range=1h",
     "explore": "/#/explore?host=web*&range=1h",
     "events": "/#/events",
+    "rightsizing": "/#/rightsizing/web00001?window=1h",
 }
 # What is there when a view shows all.
 SHOWS = {
@@ -36,6 +37,7 @@ SHOWS = {
     "host": "figure:last-of-type canvas",
     "explore": "figure canvas",
     "events": "#events li",
+    "rightsizing": "#rightsizing figure:last-of-type canvas",
 }
 
 

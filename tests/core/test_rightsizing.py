@@ -297,6 +297,15 @@ class VerdictTests(SynchronousTestCase):
         self.assertLess(abs(fills.figure / DAY - 0.2 / 0.3 * 14), 0.1)
         self.assertLess(fills.figure, FILLS_WITHIN)
 
+    def test_hours(self) -> None:
+        """Where minutes are gone it is said, and the verdict is not of high confidence."""
+        case = trace(daily(0.05, 0.2, HOURS), step=3_600.0)
+        verdict = evaluate(case, Settings(), NOW)
+        self.assertEqual((verdict.verdict, verdict.confidence), (Kind.SHRINK, "medium"))
+        self.assertIn("by-the-hour", {rule.name for rule in verdict.rules})
+        assert verdict.back_test is not None
+        self.assertEqual(verdict.back_test.minutes, HOURS * 60)
+
     def test_minutes(self) -> None:
         """Of a few minutes a verdict can be had, too, where people allow it."""
         five = 20

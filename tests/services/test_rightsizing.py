@@ -128,6 +128,9 @@ class ReportTests(RightsizingCase):
         self.assertEqual(report["counts"]["grow"], 2)
         self.assertEqual([told["verdict"] for told in report["hosts"]][:2], ["grow", "grow"])
         self.assertEqual(quiet["coverage"], 1.0)
+        hours = self.of(await self.report(40 * DAY, min_history=2 * DAY), "quiet")  # minutes are kept for 30 days
+        self.assertEqual(hours["verdict"], "reclaim")
+        self.assertIn("by-the-hour", {rule["name"] for rule in hours["rules"]})
 
     async def test_saving(self) -> None:
         """What is saved is by the prices; it is the sum over those that were not dismissed."""
