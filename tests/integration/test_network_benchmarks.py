@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import threading
 import unittest
@@ -10,6 +11,7 @@ from itertools import pairwise, permutations
 from typing import Any
 
 from tests.integration.benchmark_case import HOSTS, BenchmarkCase
+from tests.integration.harness import eventually
 
 ECHO = {"seconds": 2.0, "rate": 20.0, "pairs": "all"}
 
@@ -122,6 +124,19 @@ class NetworkTests(BenchmarkCase):
             {pair for pair, problem in problems.items() if problem},
             {(host, "web2") for host in ("web1", "web3", "web4")},
         )
+
+    def test_collector_restarted(self) -> None:
+        """A collector that is killed once all know whom to meet, or before, and is started anew, has the same run."""
+        id = self.begin("echo", ECHO, lead=6.0)
+        hosts = self.told(id)["hosts"]
+        eventually(lambda: any(self.told(id)["hosts"][host]["expected"] for host in hosts), "one to be ready")
+        self.monitor.signal(signal.SIGKILL)
+        self.monitor.ended()
+        again = ("--no-self", "--heartbeat-timeout", "3s", "--port", str(self.monitor.port))
+        self.monitor = self.collector(*again).ready()
+        run = self.over(id, "done")
+        self.assertEqual(self.pairs(run, "problem"), dict.fromkeys(permutations(HOSTS, 2)))
+        self.assertEqual(set(self.pairs(run, "mismatches").values()), {0})
 
     @unittest.skipUnless(shutil.which("iperf3") or os.environ.get("CI"), "iperf3 is not installed")
     def test_iperf3(self) -> None:
