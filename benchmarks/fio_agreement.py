@@ -16,7 +16,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from common import machine, versions
+
+from perfmon.core.loads import Task
 
 ALLOWED = 0.15
 
@@ -33,13 +36,14 @@ KINDS: dict[str, dict[str, Any]] = {
 
 def rate(kind: str, seconds: float, folder: Path) -> float:
     """Bytes per second of one run, as an agent would start it."""
-    order = {"kind": kind, "parameters": {**KINDS[kind], "seconds": seconds}, "folder": str(folder / kind)}
+    parameters = {**KINDS[kind], "seconds": seconds}
+    task = Task(kind=kind, parameters=parameters, folder=str(folder / kind), run="7", host="here", seconds=seconds)
     with subprocess.Popen(
         [sys.executable, "-m", "perfmon.loads"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(json.dumps(order) + "\ngo\n")
+        process.stdin.write(msgspec.json.encode(task).decode() + "\ngo\n")
         process.stdin.flush()
         for line in process.stdout:
             said = json.loads(line)

@@ -27,7 +27,7 @@ class Trace:
     steal: Floats  # share that the hypervisor gave to others
     first_seen: float  # s since the epoch
     last_seen: float
-    gone: bool = False  # it has departed, left or become silent
+    gone: bool = False  # it has departed or left
     interval: float = 0.0  # s between its samples; 0: not known
     cores: float | None = None
     memory_limit: float | None = None  # bytes

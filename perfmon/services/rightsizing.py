@@ -51,7 +51,7 @@ _LONG = (60.0, 3_600.0)
 MAX_RUNS = 1_000
 AROUND = 60.0
 
-_GONE = frozenset({"departed", "left", "silent", "absent"})
+_GONE = frozenset({"departed", "left"})
 
 # The order of a report: what is urgent, then what saves most.
 _ORDER = [Kind.GROW, Kind.RECLAIM, Kind.SHRINK, Kind.KEEP, Kind.INSUFFICIENT]
@@ -228,7 +228,7 @@ class _Seen:
             steal=np.zeros(len(cpu)) if steal is None else np.repeat(steal, len(cpu) // len(steal)),
             first_seen=known["first_seen"],
             last_seen=known["last_seen"],
-            gone=known["state"] in _GONE,
+            gone=known["state"] in _GONE and known["kind"] == "agent",  # a sender of lines may be no machine
             interval=known["interval"],
             cores=_last(self._peak(CORES)),
             memory_limit=_last(self._peak(MEMORY_LIMIT)),

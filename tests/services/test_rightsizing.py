@@ -9,6 +9,7 @@ from twisted.internet import reactor
 
 from perfmon.core.benchmarks import QUEUED, Spec
 from perfmon.core.notes import NO_NOTE, Note
+from perfmon.core.presence import State
 from perfmon.core.prices import Prices
 from perfmon.core.rightsizing import GIB, Settings
 from perfmon.core.tiers import DAY
@@ -196,4 +197,11 @@ class ReportTests(RightsizingCase):
         self.assertEqual(told["web2"], ("insufficient-data", ["no-cpu-metric"]))
         self.assertEqual(told.keys(), {"web1", "web2"})
         self.assertEqual((await self.report(HOUR, "nobody"))["hosts"], [])
+        gone = dict.fromkeys(("old1", "old2"), self.now - 2 * HOUR)
+        await self.store.sign(gone)
+        await self.store.change(gone, State.UP, self.now - 2 * HOUR)
+        await self.store.change(gone, State.DEPARTED, self.now - HOUR, "timeout")
+        await self.store.describe({"old1": {"kind": "agent"}})
+        told = {told["host"]: told["verdict"] for told in (await self.report(HOUR, "old*"))["hosts"]}
+        self.assertEqual(told, {"old1": "reclaim", "old2": "insufficient-data"})  # the other sent lines, if at all
         self.assertIsNone((await self.report(HOUR, "nobody"))["saving"])
