@@ -9,7 +9,7 @@ from math import ceil, isfinite
 import numpy as np
 
 from perfmon.core.tiers import DAY
-from perfmon.core.traces import Floats, Trace, below, fills_in, highest_mean, peak, share
+from perfmon.core.traces import Floats, Trace, above, below, fills_in, highest_mean, peak, share
 from perfmon.core.verdicts import BackTest, Kind, Rule, Size, Verdict
 
 GIB = float(1 << 30)
@@ -32,7 +32,7 @@ OOM_ROOM = 1.25
 
 # Limits of a machine that is too small.
 CPU_HIGH, MEMORY_HIGH = 0.80, 0.90
-PAGING_HIGH = 1e6  # bytes a second, in more than 5 % of the steps
+PAGING_HIGH, PAGING_SHARE = 1e6, 0.05  # bytes a second, in more than so many of the steps
 PRESSURE_HIGH = {"cpu some": 0.40, "memory some": 0.10, "memory full": 0.05, "io full": 0.30}
 FILLS_WITHIN = 14.0 * DAY  # s
 
@@ -135,11 +135,11 @@ class _Judge:
         if self._p95 > CPU_HIGH:
             self._hold("cpu-high", self._p95, CPU_HIGH, "1", "P95 of the CPU")
         memory = share(trace.memory, 0.95) if trace.memory is not None else 0.0
-        paging = 1 - below(trace.paging, PAGING_HIGH) if trace.paging is not None else 0.0
+        swaps = above(trace.paging, PAGING_HIGH) > PAGING_SHARE
         if trace.oom_kills > 0:
             self._hold("out-of-memory", trace.oom_kills, 0.0, "{kill}", "the kernel killed for want of memory")
-        elif memory > MEMORY_HIGH and (paging > 0.05 or self._presses("memory")):
-            how = "it swaps" if paging > 0.05 else "programs wait for it"
+        elif memory > MEMORY_HIGH and (swaps or self._presses("memory")):
+            how = "it swaps" if swaps else "programs wait for it"
             self._hold("memory-high", memory, MEMORY_HIGH, "1", f"P95 of the memory, and {how}")
         for name, limit in PRESSURE_HIGH.items():
             # where the hypervisor gives the time to others, tasks wait for no fault of the size
@@ -148,15 +148,12 @@ class _Judge:
             column = trace.pressure.get(name)
             waits = share(column, 0.95) if column is not None else 0.0
             if waits > limit:
-                self._hold(
-                    f"pressure-{name.replace(' ', '-')}", waits, limit, "1", f"P95 of the time that tasks wait: {name}"
-                )
+                text = f"P95 of the time that tasks wait: {name}"
+                self._hold(f"pressure-{name.replace(' ', '-')}", waits, limit, "1", text)
         for mountpoint, column in trace.filesystems.items():
-            full = fills_in(column, trace.coarse, len(column) * trace.coarse)
-            if full is not None and full[0] < FILLS_WITHIN and full[1] > TREND_FIT and peak(column) > 0.1:
-                self._hold(
-                    "filesystem-fills", full[0], FILLS_WITHIN, "s", f"{mountpoint} is full in so long, as it rises"
-                )
+            full = self._full_in(column)
+            if full is not None:
+                self._hold("filesystem-fills", full, FILLS_WITHIN, "s", f"{mountpoint} is full in so long")
         return len(self._rules) > before
 
     def _presses(self, resource: str) -> bool:
@@ -231,13 +228,8 @@ class _Judge:
             text = "P95 of the time given to others: move it, more cores do not help"
             self._hold("steal", self._steal, STEAL_HIGH, "1", text)
         if self._memory_full_in is not None:
-            self._hold(
-                "memory-rises",
-                self._memory_full_in,
-                FILLS_WITHIN,
-                "s",
-                "the memory is full in so long: look for a leak",
-            )
+            text = "the memory is full in so long: look for a leak"
+            self._hold("memory-rises", self._memory_full_in, FILLS_WITHIN, "s", text)
         if fitting.memory is None:
             self._hold("no-memory-metric", 0.0, 1.0, "{series}", "nothing is said of its memory")
         if self._trace.step > BURST_TIME:

@@ -124,6 +124,11 @@ def below(column: Floats | None, limit: float) -> float:
     return float((values < limit).mean()) if len(values) else 0.0
 
 
+def above(column: Floats | None, limit: float) -> float:
+    """Which share of what is known is `limit` or more; 0.0 where nothing is known."""
+    return 1 - below(column, limit) if column is not None and np.isfinite(column).any() else 0.0
+
+
 def peak(column: Floats | None) -> float:
     """The largest of what is known; NaN for nothing."""
     if column is None or not np.isfinite(column).any():

@@ -124,6 +124,11 @@ CASES: dict[str, tuple[Trace, Kind, set[str]]] = {
         Kind.GROW,
         {"memory-high"},
     ),
+    "full memory, nothing known of swapping": (
+        trace(daily(0.3, 0.7), 0.95, paging=np.full(HOURS, np.nan)),
+        Kind.KEEP,
+        set(),
+    ),
     "full memory, pressure": (
         trace(daily(0.3, 0.7), 0.95, pressure={"memory some": noisy(0.2, HOURS)}),
         Kind.GROW,
@@ -305,6 +310,23 @@ class VerdictTests(SynchronousTestCase):
         self.assertIn("by-the-hour", {rule.name for rule in verdict.rules})
         assert verdict.back_test is not None
         self.assertEqual(verdict.back_test.minutes, HOURS * 60)
+
+    def test_short_trend(self) -> None:
+        """What was seen for minutes says nothing of days to come, but much of the next hour."""
+        for last, fills in ((0.55, False), (0.95, True)):
+            case = trace(
+                noisy(0.5, 20),
+                noisy(0.75, 20),
+                start=NOW - 300,
+                step=15.0,
+                coarse=15.0,
+                first_seen=NOW - 310,
+                paging=np.zeros(20),
+                pressure={},
+                filesystems={"/": np.linspace(0.5, last, 20)},
+            )
+            rules = {rule.name for rule in evaluate(case, Settings(min_history=300), NOW).rules}
+            self.assertEqual("filesystem-fills" in rules, fills, last)
 
     def test_minutes(self) -> None:
         """Of a few minutes a verdict can be had, too, where people allow it."""

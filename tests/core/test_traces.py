@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from perfmon.core.traces import Trace, below, fills_in, highest_mean, peak, share, without
+from perfmon.core.traces import Trace, above, below, fills_in, highest_mean, peak, share, without
 
 NAN = float("nan")
 columns = st.lists(st.floats(0, 1) | st.just(NAN), max_size=60).map(np.array)
@@ -41,9 +41,11 @@ class ColumnTests(SynchronousTestCase):
             self.assertTrue(isnan(found))
 
     def test_below(self) -> None:
-        """Of what is known; of nothing, nothing."""
+        """Of what is known; of nothing, nothing, neither below nor above."""
         self.assertEqual(below(np.array([1.0, NAN, 3.0, 4.0]), 3.5), 2 / 3)
-        self.assertEqual((below(None, 1.0), below(np.array([NAN]), 1.0)), (0.0, 0.0))
+        self.assertEqual(round(above(np.array([1.0, NAN, 3.0, 4.0]), 3.0), 9), round(2 / 3, 9))
+        for share_of in (below, above):
+            self.assertEqual((share_of(None, 1.0), share_of(np.array([NAN]), 1.0)), (0.0, 0.0))
 
     def test_peak(self) -> None:
         """The largest; of nothing, nothing."""
