@@ -4,7 +4,7 @@ A column has one value for each step of the window, NaN where nothing is known. 
 than the others: its percentiles are what a size hangs on.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -36,7 +36,7 @@ class Trace:
     network: Floats | None = None  # bytes a second in and out, but for the loopback
     disk: Floats | None = None  # bytes a second read and written
     paging: Floats | None = None  # bytes a second in and out of the swap
-    oom_kills: float = 0.0  # in the window
+    kills: Floats | None = None  # processes that were killed for want of memory
     pressure: Mapping[str, Floats] = field(default_factory=dict)  # by ``RESOURCE KIND``: share of the time
     filesystems: Mapping[str, Floats] = field(default_factory=dict)  # share that is used, by mountpoint
 
@@ -49,6 +49,11 @@ class Trace:
         """Share of the CPUs' time that the host itself used."""
         own: Floats = np.maximum(self.cpu - np.nan_to_num(self.steal), 0.0)
         return own
+
+    @property
+    def oom_kills(self) -> int:
+        """How many processes were killed for want of memory."""
+        return 0 if self.kills is None else round(float(np.nansum(self.kills)))
 
     @property
     def known(self) -> float:
@@ -86,13 +91,14 @@ def without(trace: Trace, spans: Iterable[Span]) -> tuple[Trace, float]:
         network=cut(trace.network),
         disk=cut(trace.disk),
         paging=cut(trace.paging),
+        kills=cut(trace.kills),
         pressure={name: np.where(coarse, column, np.nan) for name, column in trace.pressure.items()},
     )
     return found, trace.known - found.known
 
 
 def _coarse_columns(trace: Trace) -> Iterable[Floats]:
-    columns: Sequence[Floats | None] = (trace.memory, trace.memory_peak, trace.network, trace.disk, trace.paging)
+    columns = (trace.memory, trace.memory_peak, trace.network, trace.disk, trace.paging, trace.kills)
     return [column for column in (*columns, *trace.pressure.values()) if column is not None]
 
 

@@ -237,7 +237,7 @@ class _Seen:
             network=self._sum(_NETWORK),
             disk=self._sum(_DISK),
             paging=self._sum(_PAGING),
-            oom_kills=0.0 if kills is None else round(float(np.nansum(kills)) * step),
+            kills=None if kills is None else kills * step,
             pressure={
                 f"{tags['resource']} {tags['kind']}": window.counters.points(pieces).values
                 for tags, pieces in _tagged(self._counters, _PRESSURE)

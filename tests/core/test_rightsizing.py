@@ -74,6 +74,9 @@ CRON = MINUTE % 1440 < 5
 MONTH_END = (MINUTE > 10 * 1440) & (MINUTE < 10 * 1440 + 600)
 SHORT_BURSTS = MINUTE % 600 < 20
 
+# Two processes are killed, in the third hour.
+KILLS = np.where(np.arange(HOURS) == 2, 2.0, 0.0)
+
 # What a machine did: its trace, the verdict, and the rules that must hold, all of them.
 CASES: dict[str, tuple[Trace, Kind, set[str]]] = {
     "idle": (
@@ -134,7 +137,7 @@ CASES: dict[str, tuple[Trace, Kind, set[str]]] = {
         Kind.GROW,
         {"memory-high", "pressure-memory-some"},
     ),
-    "killed for want of memory": (trace(daily(0.3, 0.7), 0.6, oom_kills=2.0), Kind.GROW, {"out-of-memory"}),
+    "killed for want of memory": (trace(daily(0.3, 0.7), 0.6, kills=KILLS), Kind.GROW, {"out-of-memory"}),
     "pressure on the CPU": (
         trace(daily(0.3, 0.7), 0.75, pressure={"cpu some": noisy(0.6, HOURS)}),
         Kind.GROW,
@@ -289,6 +292,9 @@ class VerdictTests(SynchronousTestCase):
         self.assertEqual((verdict.verdict, verdict.left_out), (Kind.RECLAIM, seconds))
         self.assertLess(abs(verdict.coverage - 1.0), 0.001)
         self.assertNotIn("gaps", {rule.name for rule in verdict.rules})
+        killed = trace(daily(0.3, 0.7), 0.6, kills=KILLS)
+        cut, seconds = without(killed, [(START + 2 * 3_600 + 60, START + 2 * 3_600 + 120)])
+        self.assertNotIn("out-of-memory", {rule.name for rule in evaluate(cut, Settings(), NOW, seconds).rules})
 
     def test_figures(self) -> None:
         """Every rule that held is beyond its limit, in the direction that it is about."""
