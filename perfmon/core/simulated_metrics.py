@@ -108,7 +108,7 @@ def _disk(number: int) -> Iterator[SimulatedMetric]:
     device = f"sd{_letters(number)}"
     for direction in ("read", "write"):
         tags = f"device={device};direction={direction}"
-        yield _counter(f"system.disk.io;{tags}", 2e6, quantum=_SECTOR)
+        yield _counter(f"system.disk.io;{tags}", 1e6, quantum=_SECTOR)
         yield _counter(f"system.disk.operations;{tags}", 200.0)
         yield _counter(f"system.disk.operation_time;{tags}", 0.3, digits=3)
     yield _counter(f"system.disk.io_time;device={device}", 0.4, digits=3)

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from perfmon.core.simulated_fleet import SimulatedFleet
 from tests.integration.harness import TWISTD, Agent, Collector, Running, eventually
+from tests.integration.simulated_past import simulated_past
 from tests.programs import CHROMIUM
 
 FOLDER = Path(__file__).parent.parent.parent / "docs" / "screenshots"
@@ -46,21 +47,6 @@ def seed(prefix: str) -> int:
     return sum(prefix.encode())
 
 
-def history(prefix: str, hosts: int, now: float) -> bytes:
-    """What these machines would have sent in the last hour, as Graphite lines; the simulator goes on where it ends."""
-    fleet = SimulatedFleet(hosts, METRICS, INTERVAL, IDLE_SHARE, seed(prefix), now)
-    lines = []
-    for moment in np.arange(now - PAST, now, INTERVAL):
-        rounds = fleet.values(np.arange(hosts), np.full(hosts, moment))
-        for host, values in enumerate(rounds.tolist(), 1):
-            for metric, value in zip(fleet.names, values, strict=True):
-                if value == value:
-                    name, _, tags = metric.partition(";")
-                    tail = f";{tags}" if tags else ""
-                    lines.append(f"hosts.{prefix}{host:05}.{name}{tail} {value!r} {int(moment)}\n")
-    return "".join(lines).encode()
-
-
 def scene(stack: ExitStack, folder: Path) -> Collector:
     """A collector with a fleet that has a past, and with hosts that have just gone."""
 
@@ -72,7 +58,8 @@ def scene(stack: ExitStack, folder: Path) -> Collector:
     stack.callback(collector.stop)
     now = time.time()
     for prefix, hosts in FLEETS.items():
-        collector.send(history(prefix, hosts, now))
+        fleet = SimulatedFleet(hosts, METRICS, INTERVAL, IDLE_SHARE, seed(prefix), now)
+        collector.send(simulated_past(fleet, prefix, hosts, np.arange(now - PAST, now, INTERVAL)))
     total = sum(FLEETS.values())
     eventually(lambda: collector.get("/status")["hosts"].get("up", 0) > total, "the past to be stored")
     for prefix, hosts in FLEETS.items():

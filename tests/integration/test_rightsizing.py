@@ -1,13 +1,17 @@
 """Rightsizing by the command line, of real agents and of simulated ones."""
 
 import csv
+import time
 
+import numpy as np
 import orjson
 
+from perfmon.core.simulated_fleet import SimulatedFleet
 from tests.integration.harness import PERFMON, TWISTD, Collector, IntegrationTestCase, eventually
+from tests.integration.simulated_past import simulated_past
 
-AGENTS, IDLE = 20, 0.3
-WINDOW = ("--window", "60s", "--min-history", "60s")
+AGENTS, METRICS, INTERVAL, IDLE, SEED = 20, 40, 2, 0.3, 7
+WINDOW = ("--window", "5m", "--min-history", "5m")
 
 
 class RightsizingTests(IntegrationTestCase):
@@ -17,19 +21,23 @@ class RightsizingTests(IntegrationTestCase):
         return done.log
 
     def test_demo(self) -> None:
-        """Of a simulated fleet the idle machines are to be reclaimed, exactly these, as soon as there is a minute."""
+        """Of a simulated fleet the idle machines are to be reclaimed, exactly these, after five minutes."""
         collector = self.collector("--no-self").ready()
+        now = time.time()
+        fleet = SimulatedFleet(AGENTS, METRICS, INTERVAL, IDLE, SEED, now)
+        collector.send(simulated_past(fleet, "sim", AGENTS, np.arange(now - 600, now, INTERVAL)))
         self.running(
             *(str(TWISTD), "-n", "--pidfile=", "perfmon-simulator", "--server", f"127.0.0.1:{collector.port}"),
-            *("--agents", str(AGENTS), "--interval", "1s", "--idle-share", str(IDLE)),
+            *("--agents", str(AGENTS), "--interval", f"{INTERVAL}s", "--idle-share", str(IDLE)),
+            *("--metrics", str(METRICS), "--seed", str(SEED)),
         )
 
         def judged() -> list[dict[str, object]] | None:
-            hosts = collector.get("/api/v1/rightsizing", window="60s")["hosts"]
-            there = len(hosts) == AGENTS and all(one["verdict"] != "insufficient-data" for one in hosts)
-            return hosts if there else None
+            hosts = collector.get("/api/v1/rightsizing", window="5m")["hosts"]
+            there = [one for one in hosts if one["labels"] and one["verdict"] != "insufficient-data"]
+            return hosts if len(there) == AGENTS else None
 
-        hosts = eventually(judged, "a minute of the fleet", 120.0)
+        hosts = eventually(judged, "all agents, and five minutes of the fleet")
         idle = {one["host"] for one in collector.get("/api/v1/hosts")["hosts"] if one["labels"]["profile"] == "idle"}
         self.assertEqual(len(idle), IDLE * AGENTS)
         self.assertEqual({one["host"] for one in hosts if one["verdict"] == "reclaim"}, idle)
