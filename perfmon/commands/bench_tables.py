@@ -12,6 +12,7 @@ from perfmon.commands.wording import moment, written
 
 STATE_STYLES = {
     "done": "green",
+    "queued": "cyan",
     "running": "cyan",
     "partial": "yellow",
     "failed": "bold red",

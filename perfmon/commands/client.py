@@ -27,9 +27,9 @@ class Client:
         self._url = url
         self._headers: dict[bytes | str, bytes | str] = {"Authorization": f"Bearer {token}"} if token else {}
 
-    async def get(self, path: str, parameters: dict[str, str]) -> Any:
-        """The JSON of the answer."""
-        return await self._ask("GET", path, parameters)
+    async def get(self, path: str, parameters: dict[str, str], patience: float = 0.0) -> Any:
+        """The JSON of the answer, which may take `patience` s where that is longer than usual."""
+        return await self._ask("GET", path, parameters, patience=patience)
 
     async def post(self, path: str, body: dict[str, Any]) -> Any:
         """The JSON of the answer."""
@@ -54,13 +54,17 @@ class Client:
         except ResponseFailed:
             raise ClientError("the collector broke off in the middle: what was written is not all") from None
 
-    async def _ask(self, method: str, path: str, parameters: dict[str, str], body: bytes | None = None) -> Any:
+    async def _ask(
+        self, method: str, path: str, parameters: dict[str, str], body: bytes | None = None, patience: float = 0.0
+    ) -> Any:
         import treq
 
-        response = await self._begin(method, path, parameters, body)
+        response = await self._begin(method, path, parameters, body, patience)
         return self._read(response.code, await self._reached(treq.content(response)))
 
-    async def _begin(self, method: str, path: str, parameters: dict[str, str], body: bytes | None = None) -> Any:
+    async def _begin(
+        self, method: str, path: str, parameters: dict[str, str], body: bytes | None = None, patience: float = 0.0
+    ) -> Any:
         import treq
 
         headers = self._headers if body is None else self._headers | {"Content-Type": "application/json"}
@@ -71,7 +75,7 @@ class Client:
                 params=parameters,
                 headers=headers,
                 data=body,
-                timeout=TIMEOUT,
+                timeout=max(TIMEOUT, patience),
                 unbuffered=True,
             )
         except (ValueError, TypeError) as problem:

@@ -13,6 +13,9 @@ from rich.text import Text
 from perfmon.commands.client import Client, ClientError
 from perfmon.commands.wording import Shown, moment, written
 
+# The verdicts on a thousand hosts take a collector some ten seconds: ten thousand are to have an answer, too.
+PATIENCE = 300.0  # s
+
 STYLES = {
     "grow": "bold red",
     "reclaim": "bold green",
@@ -65,7 +68,7 @@ async def _rightsizing(client: Client, options: argparse.Namespace) -> Shown:
     parameters = {name: getattr(options, name) for name in ("host", "window", "profile", "threshold")}
     if options.min_history is not None:
         parameters["min_history"] = options.min_history
-    report = await client.get("/api/v1/rightsizing", parameters)
+    report = await client.get("/api/v1/rightsizing", parameters, PATIENCE)
 
     def show(console: Console) -> None:
         if options.csv:

@@ -259,6 +259,14 @@ class NoCollectorTests(AnsweringCase):
         self.assert_another(await self.problems(), f"no collector at {self.url}: ")
         self.assertLess(reactor.seconds() - begin, 5.0)
 
+    async def test_patience(self) -> None:
+        """A question that takes long by its nature is waited for."""
+        from twisted.internet import reactor
+
+        self.patch(client_module, "TIMEOUT", 0.05)
+        self.answers(b"", lambda transport: reactor.callLater(0.3, transport.write, answer(b'{"hosts":[]}')))
+        self.assertEqual(await self.client().get("/x", {}, patience=30.0), {"hosts": []})
+
     async def test_closed(self) -> None:
         """So is one that closes the connection, before it answers or in the middle of an answer."""
         for then in (lose, abort):

@@ -28,7 +28,7 @@ class MeetingsTests(SynchronousTestCase):
     @given(hosts, st.sampled_from(["ring", "all"]), st.booleans(), st.floats(1.0, 600.0))
     def test_never_two_at_once(self, names: list[str], pairs: str, one_server: bool, seconds: float) -> None:
         """With iperf3 no server, and no client, has a second test before the first is over; the run lasts as long."""
-        load = Iperf3(pairs=pairs, to=names[0] if one_server else "", seconds=seconds)  # type: ignore[arg-type]
+        load = Iperf3(pairs=pairs, to=names[0] if one_server else "", seconds=seconds)  # type: ignore[arg-type]  # one of two
         for part in (0, 1):
             busy: dict[str, list[float]] = {}
             for host, some in meetings(load, names).items():

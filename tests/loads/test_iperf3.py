@@ -60,7 +60,7 @@ class Iperf3Tests(SynchronousTestCase):
     def test_real(self) -> None:
         """Two test against each other, in both protocols; who cannot be reached is said so, and JSON is kept."""
         for protocol, figure in (("tcp", "retransmits"), ("udp", "lost")):
-            load = Iperf3(seconds=1.0, protocol=protocol)  # type: ignore[arg-type]
+            load = Iperf3(seconds=1.0, protocol=protocol)  # type: ignore[arg-type]  # one of the two
             one, other = self.running(load, 7.0), self.running(load, 1.0)
             self.assertIn("iperf 3", str(one.prepare()["program"]))
             port = int(other.prepare()["port"])

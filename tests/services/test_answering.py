@@ -42,7 +42,7 @@ class AnsweringTests(TestCase):
 
     async def ended(self, *processes: object) -> None:
         for process in processes:
-            await until(lambda process=process: process.transport.pid is None, "the process to end")  # type: ignore
+            await until(lambda process=process: process.transport.pid is None, "the process to end")  # type: ignore[misc]  # mypy infers no lambda with defaults
 
     async def test_whole(self) -> None:
         """It answers from the moment when its port is told, and until nobody sends any more."""

@@ -108,7 +108,9 @@ export class RightsizingView {
       await this.#describe(signal);
       put(this.parts.problem, "");
     } catch (error) {
-      if (!signal.aborted) put(this.parts.problem, error.message);
+      if (signal.aborted) return;
+      put(this.parts.summary, "");
+      put(this.parts.problem, error.message);
     }
   }
 
