@@ -181,6 +181,10 @@ class Collector(Running):
         """Time of the newest point of one series, 0 where there is none."""
         return max((point[0] for point in self.points(host, metric)), default=0.0)
 
+    def left_out(self, host: str) -> int:
+        """Rounds that the agent of `host` was too late for since its start, as it says: its machine was too busy."""
+        return int(max((value for _, value in self.points(host, "perfmon.agent.left_out")), default=0))
+
     def state(self, host: str) -> str | None:
         """State of `host`, None where it is not known."""
         status, answer = self.ask(f"/api/v1/hosts/{host}", metric="-")
@@ -257,6 +261,20 @@ class IntegrationTestCase(SynchronousTestCase):
         agent = Agent(self.folder, collector.port, name, *options)
         self.addCleanup(agent.stop)
         return agent
+
+    def assert_every_round(
+        self, times: Callable[[], list[float]], interval: float, left_out: Callable[[], int]
+    ) -> None:
+        """Each round from the first to the last of `times` (s) comes, once, but for those that the agent left out."""
+
+        def complete() -> bool:
+            rounds = {round(time / interval) for time in times()}
+            missing = set(range(min(rounds, default=0), max(rounds, default=0))) - rounds
+            return len(missing) <= left_out()
+
+        eventually(complete, "every round")  # the newest come first, and those that waited after them
+        found = times()
+        self.assertEqual(len(found), len({round(time / interval) for time in found}), "none is there twice")
 
     def running(self, *arguments: str) -> Running:
         running = Running(list(arguments), self.folder)
