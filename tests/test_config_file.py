@@ -118,7 +118,7 @@ class FileTests(OptionsCase):
             options, expected = kind(), kind()
             options.parseOptions(["--config", path])
             expected.parseOptions(words)
-            self.assertEqual(options.config, expected.config)  # type: ignore[attr-defined]
+            self.assertEqual(options.config, expected.config)  # type: ignore[attr-defined]  # each kind sets it
 
     def test_spellings(self) -> None:
         """However --config is spelled on the command line, the file is read."""

@@ -89,7 +89,7 @@ def take(browser: Browser, collector: Collector) -> None:
     """One picture of each view in each scheme."""
     for scheme in ("light", "dark"):
         for name, path in VIEWS.items():
-            context = browser.new_context(viewport=SIZE, color_scheme=scheme)  # type: ignore[arg-type]
+            context = browser.new_context(viewport=SIZE, color_scheme=scheme)  # type: ignore[arg-type]  # one of two words
             page = context.new_page()
             page.goto(collector.url + path)
             page.wait_for_selector(SHOWS[name], timeout=60_000)

@@ -200,7 +200,7 @@ class EventsTests(ViewTestCase):
         agent = self.agent(collector, "web1")
         self.agent(collector, "db1")
         for host in ("web1", "db1"):
-            eventually(lambda host=host: collector.state(host) == "up", f"{host} to be known")  # type: ignore[misc]
+            eventually(lambda host=host: collector.state(host) == "up", f"{host} to be known")  # type: ignore[misc]  # mypy infers no lambda with defaults
         page = self.page(collector, "/#/events")
         items = page.locator("#events li")
         expect(page.locator("#events")).to_contain_text("db1", timeout=SOON)

@@ -69,7 +69,7 @@ class ParseTimeTests(SynchronousTestCase):
             with self.assertRaises(ValueError, msg=text):
                 parse_time(text, NOW)
 
-    @given(st.datetimes(datetime(1970, 1, 2), datetime(9999, 12, 30)), st.integers(-1439, 1439))  # noqa: DTZ001
+    @given(st.datetimes(datetime(1970, 1, 2), datetime(9999, 12, 30)), st.integers(-1439, 1439))  # noqa: DTZ001 - the bounds of naive times
     def test_round_trip(self, moment: datetime, minutes: int) -> None:
         """Every moment in ISO 8601 is found, in any zone, and without one in UTC."""
         utc = moment.replace(tzinfo=UTC)

@@ -54,7 +54,7 @@ class BenchmarkTests(BenchmarkCase):
             self.assertEqual(figures["files"], -(-figures["bytes"] // (1 << 20)))
             self.assertEqual(figures["two_rolls"], figures["rolls"] >= 2)
             newest = self.monitor.newest(host, "system.uptime")
-            eventually(lambda host=host, newest=newest: self.monitor.newest(host, "system.uptime") > newest, "samples")  # type: ignore[misc]
+            eventually(lambda host=host, newest=newest: self.monitor.newest(host, "system.uptime") > newest, "samples")  # type: ignore[misc]  # mypy infers no lambda with defaults
             self.assertNotIn("departed", [event["kind"] for event in self.monitor.events(host)])
         self.assertEqual(run["totals"]["hosts"], 4)
         self.assertEqual(self.files(), [])

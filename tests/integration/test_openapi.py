@@ -42,8 +42,8 @@ class OpenApiTests(IntegrationTestCase):
         self.agent(collector, "web1", "--label", "role=db")
         collector.send(f"mail1.queue 1 {int(time.time())}\n")
         for host, metric in (("self", "system.uptime"), ("web1", "system.uptime"), ("mail1", "queue")):
-            eventually(lambda host=host, metric=metric: collector.points(host, metric), f"samples of {host}")  # type: ignore[misc]
-            eventually(lambda host=host: collector.state(host) == "up", f"{host} to be known")  # type: ignore[misc]
+            eventually(lambda host=host, metric=metric: collector.points(host, metric), f"samples of {host}")  # type: ignore[misc]  # mypy infers no lambda with defaults
+            eventually(lambda host=host: collector.state(host) == "up", f"{host} to be known")  # type: ignore[misc]  # mypy infers no lambda with defaults
         document = collector.get("/api/v1/openapi.json")
         for path, operations in document["paths"].items():
             for method, operation in operations.items():

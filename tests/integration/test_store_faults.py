@@ -180,7 +180,7 @@ class EmbeddedTests(IntegrationTestCase):
         for _ in range(2):
             os.kill(collector.store_pid(), signal.SIGKILL)
             killed = time.time()
-            eventually(lambda killed=killed: newest(collector) > killed + 1, "samples after it")  # type: ignore[misc]
+            eventually(lambda killed=killed: newest(collector) > killed + 1, "samples after it")  # type: ignore[misc]  # mypy infers no lambda with defaults
 
         def sampled() -> list[float]:
             return [time for time, _ in collector.points("web1", METRIC)][1:]  # the first is when the agent starts

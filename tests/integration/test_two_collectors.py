@@ -99,7 +99,7 @@ class TwoCollectorsTests(IntegrationTestCase):
         self.first.signal(signal.SIGCONT)
         awake = time.time()
         for host in ("moving", "waiting"):
-            eventually(lambda host=host: self.second.newest(host, "system.uptime") > awake + 2 * TIMEOUT, "samples")  # type: ignore[misc]
+            eventually(lambda host=host: self.second.newest(host, "system.uptime") > awake + 2 * TIMEOUT, "samples")  # type: ignore[misc]  # mypy infers no lambda with defaults
         self.assertEqual([set(self.kinds(host)) - {"late"} for host in ("moving", "waiting")], [{"up"}] * 2)
         self.assertEqual(Counter(agent.process.poll() for agent in agents), {None: 2})
 
@@ -123,8 +123,8 @@ class TwoCollectorsTests(IntegrationTestCase):
             connection = Raw(collector, host="web1", boot=boot)
             self.addCleanup(connection.close)
             own = collector.get("/status")["collector"]  # what it has heard is in the store when the host is its own
-            eventually(lambda own=own: self.watcher("web1") == ("up", own), "the host")  # type: ignore[misc]
-            eventually(lambda boot=boot: len(self.kinds("web1")) >= int(boot), "what is to be told")  # type: ignore[misc]
+            eventually(lambda own=own: self.watcher("web1") == ("up", own), "the host")  # type: ignore[misc]  # mypy infers no lambda with defaults
+            eventually(lambda boot=boot: len(self.kinds("web1")) >= int(boot), "what is to be told")  # type: ignore[misc]  # mypy infers no lambda with defaults
             connection.close()
         events = [(event["kind"], event["reason"]) for event in self.second.events("web1")]
         self.assertEqual(events[:2], [("up", ""), ("up", "reboot")])

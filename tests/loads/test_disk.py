@@ -33,7 +33,7 @@ class DiskRunningTests(SynchronousTestCase):
     def running(self, step: float = 0.01, **parameters: float | str) -> DiskRunning:
         """A load whose clock goes on by `step` (s) each time that it is looked at."""
         ticks: Iterator[int] = count()
-        load = DiskWrite(**{"chunk": 10 * KB, "roll": 50 * KB, "seconds": 2.0, **parameters})  # type: ignore[arg-type]
+        load = DiskWrite(**{"chunk": 10 * KB, "roll": 50 * KB, "seconds": 2.0, **parameters})  # type: ignore[arg-type]  # a field of each has its own type
         return DiskRunning(load, self.folder, lambda: next(ticks) * step)
 
     def sizes(self) -> dict[str, int]:

@@ -27,7 +27,7 @@ class SharedBeatsTests(SynchronousTestCase):
         """Each is called in its own interval, at most a tick too late, and never too early."""
         since = self.clock.seconds()
         for name, interval in (("slow", 5.0), ("fast", 1.0)):
-            self.service.beats(lambda name=name: self.called.append((name, self.clock.seconds())), self.clock).start(  # type: ignore[misc]
+            self.service.beats(lambda name=name: self.called.append((name, self.clock.seconds())), self.clock).start(  # type: ignore[misc]  # mypy infers no lambda with defaults
                 interval, now=False
             )
         self.advance(21)

@@ -222,7 +222,7 @@ class PresenceServiceTests(PresenceCase):
             calls.append(args)
             if len(calls) == 1:
                 raise ZeroDivisionError("bug")
-            return await change(*args)  # type: ignore[arg-type]
+            return await change(*args)  # type: ignore[arg-type]  # passed on as they came
 
         self.patch(store, "change", broken)
         service.sign("web1")

@@ -226,7 +226,7 @@ class SealerTests(RemovalCase):
                 await self.begin(START + 10)
                 for host in ("web1", "web10"):
                     await self.fill({"x": [(START * 1000, 1.0)]}, host)
-                await self.check(step, lambda now=now: self.seal(now))  # type: ignore[misc]
+                await self.check(step, lambda now=now: self.seal(now))  # type: ignore[misc]  # mypy infers no lambda with defaults
                 self.assertEqual(self.sealing.sealed, 1)
                 self.server.reset()
 

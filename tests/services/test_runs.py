@@ -68,10 +68,10 @@ class RunsCase(StoreCase):
     async def turn(self, *collectors: Runs) -> None:
         """What each of them does every second."""
         for runs in collectors:
-            await until(lambda runs=runs: runs._polls.idle, "the last turn")  # type: ignore[misc]
+            await until(lambda runs=runs: runs._polls.idle, "the last turn")  # type: ignore[misc]  # mypy infers no lambda with defaults
         self.clock.advance(POLL)
         for runs in collectors:
-            await until(lambda runs=runs: runs._polls.idle, "the turn")  # type: ignore[misc]
+            await until(lambda runs=runs: runs._polls.idle, "the turn")  # type: ignore[misc]  # mypy infers no lambda with defaults
 
     async def begin(self, runs: Runs, *hosts: str) -> str:
         return (await runs.begin("cpu", {"seconds": 5}, hosts)).id

@@ -348,7 +348,7 @@ class FileTests(SpoolCase):
         self.addCleanup(file.close)
         file.change([Row(1, NOW, 1, b"one")], {1: b"[]"}, ())
         self.assertRaises(KeyError, file.change, [Row(2, NOW, 2, b"two")], {}, [1])
-        self.assertRaises(sqlite3.Error, file.change, [Row(2, NOW, 1, b"two"), Row("x", NOW, 1, b"")], {}, [1])  # type: ignore[arg-type]
+        self.assertRaises(sqlite3.Error, file.change, [Row(2, NOW, 1, b"two"), Row("x", NOW, 1, b"")], {}, [1])  # type: ignore[arg-type]  # wrong on purpose
         self.assertEqual(file.oldest(0, 10), [Row(1, NOW, 1, b"one")])
         self.assertEqual(file.rounds, 1)
 

@@ -67,7 +67,7 @@ class StagedServiceTests(SynchronousTestCase):
 
     def test_own_time(self) -> None:
         """A service that has a time of its own is waited for."""
-        self.stages[0].stops_within = 8.0  # type: ignore[attr-defined]
+        self.stages[0].stops_within = 8.0  # type: ignore[attr-defined]  # a stage may have one
         for stage in self.stages[1:]:
             stage.stopping.callback(None)
         self.staged.startService()

@@ -249,7 +249,7 @@ class _Greeter(Protocol):
     def dataReceived(self, data: bytes) -> None:
         self.heard = True
         if not self._mute:
-            self.transport.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")  # type: ignore[union-attr]
+            self.transport.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")  # type: ignore[union-attr]  # set once it is connected
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.lost = True
